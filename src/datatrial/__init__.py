@@ -1,0 +1,23 @@
+"""Controlled trials of fine-tuning data."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datatrial.plan import Plan
+    from datatrial.results import Results
+    from datatrial.run import run
+    from datatrial.study import Study
+
+__version__ = "0.1.0"
+__all__ = ["Plan", "Results", "Study", "run"]
+
+_HOMES = {"Plan": "plan", "Results": "results", "Study": "study", "run": "run"}
+
+
+def __getattr__(name: str) -> Any:
+    # `import datatrial` and `datatrial --help` stay instant; each name is imported when it is first used.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"datatrial.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'datatrial' has no attribute {name!r}")

@@ -1,0 +1,122 @@
+"""Whatever a study names with `kind:`. The folder is the registry: the kind is the name of a file in it."""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    model_serializer,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from datatrial.records import Needs
+
+PLUGINS = "datatrial.kinds"  # entry point group: name "curation.my_op", value "package.module"
+
+
+def _beside_the_study(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return folder / path.expanduser()
+
+
+LocalPath = Annotated[Path, AfterValidator(_beside_the_study)]
+"""A path in a study; a relative one is relative to the study file. Exclude it from the identity: contents count."""
+
+
+class Component(BaseModel):
+    """Frozen settings that also do their work. Every field that is not excluded is part of what the result is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    version: ClassVar[int] = 1  # raise it when the same settings should now give another result
+
+    @property
+    def kind(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, fields_of: Any) -> dict[str, Any]:
+        # Two kinds may have equal fields; without this their results would share a digest.
+        return {"kind": self.kind, "version": self.version, **fields_of(self)}
+
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on, as JSON values."""
+        package = type(self).__module__.partition(".")[0]
+        own = {} if package == "datatrial" else {"package": package}  # two plug-ins may share a kind's name
+        return {**self.model_dump(mode="json"), **own}
+
+    def needs(self) -> Mapping[str, Needs]:
+        """What this reads that no step makes: files and hub repositories, each under the name `run` finds it by."""
+        return {}
+
+
+class Family(Component):
+    """Base of a folder of components, such as the curation ops; a field of this type is read by `kind:`."""
+
+    folder: ClassVar[str]
+
+    @classmethod
+    def kinds(cls) -> list[str]:
+        folder = importlib.import_module(cls.folder)
+        own = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_")]
+        return sorted([*own, *cls._plugins()])
+
+    @classmethod
+    def _plugins(cls) -> dict[str, str]:
+        prefix = cls.folder.removeprefix("datatrial.") + "."
+        points = entry_points(group=PLUGINS)
+        return {p.name.removeprefix(prefix): p.value for p in points if p.name.startswith(prefix)}
+
+    @classmethod
+    def of_kind(cls, kind: str) -> type[Self]:
+        module = importlib.import_module(cls._plugins().get(kind, f"{cls.folder}.{kind}"))
+        classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+        [found] = [c for c in classes if issubclass(c, cls)]
+        return found
+
+    @classmethod
+    def parse(cls, value: Any, info: core_schema.ValidationInfo) -> Self:
+        """The component that a `kind:` mapping names.
+
+        Raises: ValidationError (of pydantic) with the place of every wrong field.
+        """
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("mapping_type", "should be a mapping with a `kind`")
+        fields = dict(value)
+        kind = fields.pop("kind", None)
+        if kind not in cls.kinds():
+            raise _at_kind(value, kind, cls.kinds())
+        return cls.of_kind(kind).model_validate(fields, context=info.context)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if "folder" in vars(cls):  # the base itself, not one of its kinds
+            return core_schema.with_info_plain_validator_function(
+                cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda c: c.model_dump())
+            )
+        return handler(source)
+
+
+def _at_kind(value: Any, kind: Any, known: list[str]) -> ValidationError:
+    problem = PydanticCustomError("kind", "{what}", {"what": f"unknown kind; {did_you_mean(str(kind), known)}"})
+    detail = InitErrorDetails(type=problem, loc=("kind",), input=kind)
+    return ValidationError.from_exception_data(str(value), [detail])
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A suggestion for a word that is not among those known."""
+    close = difflib.get_close_matches(word, known, n=1)
+    listed = ", ".join(known) or "none"
+    return f"did you mean {close[0]!r}?" if close else f"known: {listed}"

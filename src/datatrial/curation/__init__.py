@@ -1,0 +1,1 @@
+"""Curation ops: rows in, rows out, what was dropped counted."""

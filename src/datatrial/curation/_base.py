@@ -1,0 +1,17 @@
+"""What every curation op is."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from datatrial.component import Family
+
+if TYPE_CHECKING:
+    from datatrial.tables import Table
+
+
+class CurationOp(Family):
+    """Rows in, rows out; what it drops is counted in the table's card (`Table.keep`)."""
+
+    folder: ClassVar[str] = "datatrial.curation"
+
+    def apply(self, table: "Table") -> "Table":
+        raise NotImplementedError

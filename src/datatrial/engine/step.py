@@ -1,0 +1,82 @@
+"""A step: a task, what it reads, and where it may run. Knows nothing of models."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from datatrial.records import Runtime
+
+
+class Task(Protocol):
+    """The work of a step. `identity` is all that its result depends on, besides what it reads."""
+
+    @property
+    def kind(self) -> str: ...
+    def identity(self) -> dict[str, Any]: ...
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None: ...
+
+
+class External(Protocol):
+    """Something a step reads that no step made, such as a file; `digest` identifies its content."""
+
+    @property
+    def digest(self) -> str: ...
+    def locate(self) -> Path: ...
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a step occupies while it runs. Never part of what the result is."""
+
+    cpus: int = 1
+    gpus: float = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One unit of work with a content-addressed result."""
+
+    task: Task
+    inputs: Mapping[str, "Step"] = field(default_factory=dict)
+    externals: Mapping[str, External] = field(default_factory=dict)
+    resources: Resources = Resources()
+    label: str = ""  # for people; never hashed, so two arms share what they have in common
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "task": self.task.identity(),
+            "inputs": {name: step.digest for name, step in sorted(self.inputs.items())},
+            "externals": {name: external.digest for name, external in sorted(self.externals.items())},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        # No default=str: a value that cannot be written exactly must fail, not fork the cache.
+        text = json.dumps(self.recipe, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.kind}-{self.digest}"
+
+
+def upstream_first(*goals: Step) -> Iterator[Step]:
+    """Every distinct step below the goals, each after its inputs."""
+    seen: set[str] = set()
+
+    def visit(step: Step) -> Iterator[Step]:
+        if step.digest in seen:
+            return
+        seen.add(step.digest)
+        for dep in step.inputs.values():
+            yield from visit(dep)
+        yield step
+
+    for goal in goals:
+        yield from visit(goal)

@@ -1,0 +1,42 @@
+"""What goes wrong in a study, said so that its reader can mend it."""
+
+from dataclasses import dataclass
+
+
+class DatatrialError(Exception):
+    """An error whose message names the place and the fix; shown to people without a traceback."""
+
+
+class DataError(DatatrialError):
+    """A file or a row that cannot be used as it is."""
+
+
+class ModelError(DatatrialError):
+    """A model that cannot be used as it is."""
+
+
+class StoreError(DatatrialError):
+    """The store cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a study file."""
+
+    place: str  # the YAML path, e.g. "arms.lima[0].sft"
+    message: str  # what is wrong, with the offending value
+    suggestion: str = ""
+    line: int | None = None  # 1-based line of the study file, where known
+
+    def __str__(self) -> str:
+        place = self.place or "the study"
+        where = f"line {self.line}: {place}" if self.line else place
+        return f"{where}: {self.message}" + (f"; {self.suggestion}" if self.suggestion else "")
+
+
+class StudyError(DatatrialError):
+    """A study that cannot be run, with every problem found in it."""
+
+    def __init__(self, problems: list[Problem]):
+        super().__init__("\n".join(str(p) for p in problems))
+        self.problems = problems

@@ -1,0 +1,1 @@
+"""Kinds of benchmark: what scores a model, item by item."""

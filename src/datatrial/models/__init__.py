@@ -1,0 +1,1 @@
+"""Base models: where they come from, and how their modules are built over shared weights."""

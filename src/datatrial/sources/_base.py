@@ -1,0 +1,29 @@
+"""What every source is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from datatrial.component import Family
+from datatrial.records import Form
+
+if TYPE_CHECKING:
+    from datatrial.tables import Table
+
+
+class Source(Family):
+    """Where a data set comes from."""
+
+    folder: ClassVar[str] = "datatrial.sources"
+
+    @property
+    def form(self) -> Form | None:
+        """The form of the rows, where the settings alone say it."""
+        return None
+
+    def read(self, inputs: Mapping[str, Path]) -> "Table":
+        """The rows, from the files that `needs` asked for (a path for each name).
+
+        Raises: DataError naming the file, the row and the fix.
+        """
+        raise NotImplementedError

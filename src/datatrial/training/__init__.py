@@ -1,0 +1,1 @@
+"""Training stages, each over a TRL trainer."""
