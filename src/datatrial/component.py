@@ -14,11 +14,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     GetCoreSchemaHandler,
+    ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
     model_serializer,
+    model_validator,
 )
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from datatrial.records import Needs
 
@@ -34,10 +36,32 @@ LocalPath = Annotated[Path, AfterValidator(_beside_the_study)]
 """A path in a study; a relative one is relative to the study file. Exclude it from the identity: contents count."""
 
 
-class Component(BaseModel):
-    """Frozen settings that also do their work. Every field that is not excluded is part of what the result is."""
+class Settings(BaseModel):
+    """Frozen settings that accept no unknown key, and say which known one is nearest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _suggest(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = [cls._detail(e) for e in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(cls.__name__, details) from None
+
+    @classmethod
+    def _detail(cls, error: ErrorDetails) -> InitErrorDetails:
+        message = error["msg"]
+        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+            message = f"unknown key; {did_you_mean(str(error['loc'][0]), list(cls.model_fields))}"
+        problem = PydanticCustomError("problem", "{message}", {"message": message})  # type: ignore[type-var]
+        return InitErrorDetails(type=problem, loc=error["loc"], input=error["input"])
+
+
+class Component(Settings):
+    """Settings that also do their work. Every field that is not excluded is part of what the result is."""
+
     version: ClassVar[int] = 1  # raise it when the same settings should now give another result
 
     @property
@@ -58,6 +82,10 @@ class Component(BaseModel):
     def needs(self) -> Mapping[str, Needs]:
         """What this reads that no step makes: files and hub repositories, each under the name `run` finds it by."""
         return {}
+
+    def problems(self) -> list[str]:
+        """What can be seen to be wrong without doing any of the work; `datatrial check` asks."""
+        return []
 
 
 class Family(Component):

@@ -156,8 +156,45 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class EvaluationRun:
+    """One benchmark's result for one model of an arm; `input` names the result among a step's inputs."""
+
+    arm: str
+    seed: int | None  # None: a model that no seed changes, such as the baseline
+    benchmark: str  # its title
+    input: str
+
+
+@dataclass(frozen=True)
+class ArmScore:
+    """One arm's score on one endpoint and metric: the mean over its seeds, with a 95% interval."""
+
+    arm: str
+    benchmark: str
+    endpoint: str  # the benchmark's title, or `title/group` for one group's safety
+    metric: str
+    group: str  # "" unless the endpoint is one group's
+    main: bool  # whether contrasts are about this metric
+    baseline: bool  # whether the arm is the baseline
+    estimate: float
+    low: float
+    high: float
+    items: int
+    seeds: int
+    spread: float | None  # standard deviation over seeds; None with a single one
+    chance: float | None  # expected score of uniform guessing
+    majority: float | None  # score of always giving the commonest right position
+    near_chance: bool  # the interval includes `chance`
+    same_answer: float | None  # share of items answered with one same choice position, mean over seeds
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
 class Contrast:
-    """Two arms compared on one endpoint; `estimate` = arm − against, in the endpoint's own unit (0–1)."""
+    """Two arms compared on one endpoint; `estimate` = arm − against, in the endpoint's own unit (0–1).
+
+    A declared contrast that could not be computed has NaN for its numbers and the verdict "not tested".
+    """
 
     arm: str
     against: str
@@ -173,7 +210,8 @@ class Contrast:
     expect: str = ""
     claim: str = ""
     margin: float = 0.0
-    verdict: str = ""
+    verdict: str = ""  # better, worse, no detectable difference, not tested
+    outcome: str = ""  # of a declared expectation: shown, contradicted, undecided
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """Data sets as they pass through curation, and as they lie on disk: `rows.parquet` with `card.json` beside it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from datatrial.errors import DataError
 from datatrial.records import FORMS, DataCard, Drop, Form, read_json
 
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-SCHEMAS: dict[Form, dict[str, pl.DataType | type[pl.DataType]]] = {
-    "demonstrations": {"messages": _MESSAGES},
-    "comparisons": {"messages": _MESSAGES, "chosen": pl.String, "rejected": pl.String},
-    "documents": {"text": pl.String},
-    "questions": {"question": pl.String, "choices": pl.List(pl.String), "answer": pl.Int64},
-    "statements": {"text": pl.String, "harmful": pl.Boolean, "toxicity": pl.Float64, "groups": pl.List(pl.String)},
+SCHEMAS: Mapping[Form, pl.Schema] = {
+    "demonstrations": pl.Schema({"messages": _MESSAGES}),
+    "comparisons": pl.Schema({"messages": _MESSAGES, "chosen": pl.String, "rejected": pl.String}),
+    "documents": pl.Schema({"text": pl.String}),
+    "questions": pl.Schema({"question": pl.String, "choices": pl.List(pl.String), "answer": pl.Int64}),
+    "statements": pl.Schema(
+        {"text": pl.String, "harmful": pl.Boolean, "toxicity": pl.Float64, "groups": pl.List(pl.String)}
+    ),
 }
 """The columns each form must have; further columns are metadata and travel along."""
 assert SCHEMAS.keys() == FORMS.keys()
@@ -33,23 +36,26 @@ class Table:
 
     @classmethod
     def of(cls, rows: pl.DataFrame, form: Form, **about: Any) -> "Table":
-        """A table whose required columns have been cast to the form's schema.
+        """A table whose required columns have been cast to the form's schema; `about` are further fields of the card.
 
-        Raises: DataError when a required column is missing.
+        Raises: DataError when a required column is missing, of another type, or empty (null) in some row.
         """
         missing = [c for c in SCHEMAS[form] if c not in rows.columns]
         if missing:
             raise DataError(f"{form} need the columns {', '.join(SCHEMAS[form])}; missing: {', '.join(missing)}")
-        rows = rows.cast(SCHEMAS[form])
+        rows = rows.with_columns(_cast(rows[name], dtype, form) for name, dtype in SCHEMAS[form].items())
         return cls(rows, DataCard(form=form, rows=rows.height, **about))
 
     def keep(self, mask: "pl.Series | pl.Expr", reason: str) -> "Table":
-        """The rows where the mask is true; the others are counted under the reason, and a few are kept to look at."""
-        marked = self.rows.with_columns(mask.alias("__keep"))
-        kept = marked.filter(pl.col("__keep")).drop("__keep")
-        dropped = marked.filter(~pl.col("__keep").fill_null(False)).drop("__keep")
+        """The rows where the mask is true; the others are counted under the reason, and a few are kept to look at.
+
+        A mask that is null for a row (a condition on an empty value) drops it.
+        """
+        marked = self.rows.with_columns(mask.cast(pl.Boolean).fill_null(False).alias("__keep"))
+        dropped = marked.filter(~pl.col("__keep")).drop("__keep")
         if dropped.is_empty():
             return self
+        kept = marked.filter("__keep").drop("__keep")
         sample = [
             json.dumps(row, ensure_ascii=False, default=str) for row in dropped.head(SAMPLE_OF_DROPPED).to_dicts()
         ]
@@ -58,10 +64,25 @@ class Table:
 
     def write(self, out: Path) -> None:
         self.rows.write_parquet(out / "rows.parquet")
-        (out / "card.json").write_text(json.dumps(asdict(self.card), indent=2, ensure_ascii=False))
+        (out / "card.json").write_text(json.dumps(asdict(self.card), indent=2, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def read(cls, result: Path) -> "Table":
         card = read_json(result / "card.json")
         drops = [Drop(**drop) for drop in card.pop("drops")]
         return cls(pl.read_parquet(result / "rows.parquet"), DataCard(**card, drops=drops))
+
+
+def _cast(column: pl.Series, dtype: pl.DataType, form: Form) -> pl.Series:
+    try:
+        column = column.cast(dtype)
+    except pl.exceptions.PolarsError as error:
+        what = str(error).partition("\n")[0]
+        raise DataError(f"{form}: the column {column.name!r} should be {dtype}, not {column.dtype} ({what})") from None
+    if column.null_count():
+        first = int(column.is_null().arg_max() or 0) + 1
+        raise DataError(
+            f"{form}: the column {column.name!r} is empty (null) in {column.null_count()} rows, first in row {first}; "
+            "fill them in or leave those rows out"
+        )
+    return column

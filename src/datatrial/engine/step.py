@@ -1,4 +1,4 @@
-"""A step: a task, what it reads, and where it may run. Knows nothing of models."""
+"""A step: a task and what it reads. Knows nothing of models."""
 
 import hashlib
 import json
@@ -29,14 +29,6 @@ class External(Protocol):
     def __str__(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What a step occupies while it runs. Never part of what the result is."""
-
-    cpus: int = 1
-    gpus: float = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Step:
     """One unit of work with a content-addressed result."""
@@ -44,7 +36,6 @@ class Step:
     task: Task
     inputs: Mapping[str, "Step"] = field(default_factory=dict)
     externals: Mapping[str, External] = field(default_factory=dict)
-    resources: Resources = Resources()
     label: str = ""  # for people; never hashed, so two arms share what they have in common
 
     @cached_property

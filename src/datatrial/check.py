@@ -1,0 +1,205 @@
+"""Everything that can be seen to be wrong with a study before it runs, found at once.
+
+Parts are looked at on their own, so that a mistake in one does not hide those in another.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from datatrial.component import Component, did_you_mean
+from datatrial.data_set import DataSet
+from datatrial.errors import DatatrialError, Problem
+from datatrial.evaluation._base import Benchmark
+from datatrial.models._base import Model
+from datatrial.records import LocalFiles
+from datatrial.study import ArmStage, Study
+from datatrial.training._base import Stage
+from datatrial.yaml_file import Place, YamlFile, written
+
+C = TypeVar("C")
+Found = tuple[Place, str]  # a place, and what is wrong there
+OWN_STAGE_SETTINGS = ("prompt", "max_length", "lora")  # of a stage, declared for the whole study
+
+
+def problems_of(file: YamlFile, folder: Path) -> list[Problem]:
+    """Every problem of a study's values, in the order of the file; relative paths are relative to `folder`."""
+    context = {"folder": folder}
+    parts = _Parts(file.values, context)
+    found = [*_invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
+    found += [*parts.unusable(), *parts.stages(), *parts.references(), *parts.contrasts()]
+    first = {(written(place), message): place for place, message in found}  # each problem once
+    problems = [Problem(text, message, line=file.line(place)) for (text, message), place in first.items()]
+    return sorted(problems, key=lambda p: p.line or 0)
+
+
+def _invalid(build: Callable[[], Any], values: Any, at: Place) -> Iterator[Found]:
+    """The problems that building a component from values meets."""
+    try:
+        build()
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            place = (*at, *_within(values, detail["loc"]))
+            yield place, _message(detail["msg"], detail["input"])
+
+
+def _within(values: Any, loc: Place) -> Place:
+    """The part of pydantic's location that is in the YAML: it adds names of union members."""
+    place: Place = ()
+    for part in loc:
+        inside = isinstance(values, Mapping) and isinstance(part, str)
+        listed = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if listed or (inside and part in values):
+            values = values[part]
+        elif not (inside and part.isidentifier() and part == loc[-1]):
+            continue
+        place = (*place, part)
+    return place
+
+
+def _message(text: str, value: Any) -> str:
+    text = text.replace("Input should", "should").replace("Field required", "is missing").removeprefix("Value error, ")
+    shown = repr(value) if isinstance(value, str | int | float | bool) else ""
+    return f"{text} (got {shown})" if shown and shown not in text and text != "is missing" else text
+
+
+class _Parts:
+    """The parts of a study as far as they can be read, each by itself."""
+
+    def __init__(self, values: dict[str, Any], context: dict[str, Any]):
+        self.values, self.context = values, context
+        self.data: dict[str, DataSet | None] = {
+            name: _read(DataSet, value, context) for name, value in _mapping(values.get("data")).items()
+        }
+        benchmarks = [{"kind": "lm_eval", "task": b} if isinstance(b, str) else b for b in _list(values, "benchmarks")]
+        self.benchmarks = [_read(Benchmark, value, context) for value in benchmarks]
+        self.model = _read(Model, values.get("model"), context)
+        self.arms: dict[str, list[ArmStage | None]] = {
+            name: [_read(ArmStage, entry, context) for entry in (entries if isinstance(entries, list) else [])]
+            for name, entries in _mapping(values.get("arms")).items()
+        }
+
+    def unusable(self) -> Iterator[Found]:
+        """Files that are missing or empty, and whatever the components themselves see."""
+        for place, component in self._components():
+            try:
+                for need in component.needs().values():
+                    if isinstance(need, LocalFiles) and (message := _unreadable(need.path)):
+                        yield place, message
+                yield from ((place, message) for message in component.problems())
+            except DatatrialError as error:
+                yield place, str(error)
+
+    def _components(self) -> Iterator[tuple[Place, Component]]:
+        for name, data_set in self.data.items():
+            if data_set:
+                yield ("data", name, "source"), data_set.source
+        if self.model:
+            yield ("model",), self.model
+        for number, benchmark in enumerate(self.benchmarks):
+            if benchmark:
+                yield ("benchmarks", number), benchmark
+        for place, entry in self._entries("model"):
+            fields = {"path": entry.target, **entry.settings}
+            if start := _read(Model.of_kind("hub"), fields, self.context):
+                yield (*place, "model"), start
+
+    def _entries(self, *kinds: str) -> Iterator[tuple[Place, ArmStage]]:
+        for name, entries in self.arms.items():
+            for number, entry in enumerate(entries):
+                if entry and entry.kind in kinds:
+                    yield ("arms", name, number), entry
+
+    def stages(self) -> Iterator[Found]:
+        """Wrong settings of training stages, where they are written: in the arm, in `training`, or for the study."""
+        training = _mapping(self.values.get("training"))
+        shared = {key: self.values[key] for key in OWN_STAGE_SETTINGS if key in self.values}
+        for kind in training.keys() - set(Stage.kinds()):
+            yield ("training", kind), f"no such kind of stage; {did_you_mean(kind, Stage.kinds())}"
+        for kind in Stage.kinds():
+            general = {**shared, **_mapping(training.get(kind))}
+            stage = Stage.of_kind(kind)
+            places: dict[str, Place] = {key: (key,) for key in shared}
+            places |= {key: ("training", kind, key) for key in _mapping(training.get(kind))}
+            yield from _misplaced(stage, general, places, ("training", kind))
+            for place, entry in self._entries(kind):
+                own = {key: (*place, key) for key in entry.settings}
+                wrong = _misplaced(stage, {**general, **entry.settings}, {**places, **own}, place)
+                yield from (found for found in wrong if found[0][: len(place)] == place)
+
+    def references(self) -> Iterator[Found]:
+        """Names of data sets that are not declared, or hold what cannot be used there."""
+        for place, entry in self._entries(*Stage.kinds()):
+            forms = Stage.of_kind(entry.kind).forms
+            yield from self._data_reference((*place, entry.kind), entry.target, forms)
+        for name in self.model.corpus_names if self.model else ():
+            yield from self._data_reference(("model", "corpus"), name, ())
+        for number, benchmark in enumerate(self.benchmarks):
+            if benchmark and benchmark.data:
+                yield from self._data_reference(("benchmarks", number, "data"), benchmark.data, benchmark.forms)
+        for name, entries in self.arms.items():
+            for number, entry in enumerate(entries[1:], start=1):
+                if entry and entry.kind == "model":
+                    yield ("arms", name, number), "an arm can start from a model only in its first entry"
+
+    def _data_reference(self, place: Place, name: str, forms: tuple[str, ...]) -> Iterator[Found]:
+        if name not in self.data:
+            yield place, f"no data set {name!r} under `data`; {did_you_mean(name, list(self.data))}"
+        elif (data_set := self.data[name]) and forms and data_set.source.form not in (None, *forms):
+            yield place, f"needs {' or '.join(forms)}, but {name!r} holds {data_set.source.form}"
+
+    def contrasts(self) -> Iterator[Found]:
+        """Contrasts, the baseline and primary benchmarks that name what is not there; titles used twice."""
+        titles = [benchmark.title for benchmark in self.benchmarks if benchmark]
+        for number, benchmark in enumerate(self.benchmarks):
+            if benchmark and titles.count(benchmark.title) > 1:
+                yield ("benchmarks", number), f"a second benchmark is called {benchmark.title!r}; give it a `name`"
+        named = [((key,), self.values.get(key), list(self.arms)) for key in ("baseline",)]
+        for number, contrast in enumerate(_list(self.values, "contrasts")):
+            for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", titles)):
+                for name in _several(_mapping(contrast).get(key)):
+                    named.append((("contrasts", number, key), name, known))
+        named += [(("primary",), name, titles) for name in _list(self.values, "primary")]
+        if None in self.benchmarks:  # a title may be that of a benchmark that could not be read
+            named = [entry for entry in named if entry[2] is not titles]
+        for place, name, known in named:
+            if isinstance(name, str) and name not in known:
+                yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
+
+
+def _misplaced(
+    stage: type[Stage], fields: dict[str, Any], places: dict[str, Place], otherwise: Place
+) -> Iterator[Found]:
+    """Problems of a stage's settings, each at the place where the setting is written."""
+    for place, message in _invalid(lambda: stage.model_validate(fields), fields, ()):
+        yield (*places.get(str(place[0]), (*otherwise, place[0])), *place[1:]) if place else otherwise, message
+
+
+def _read(kind: type[C], value: Any, context: dict[str, Any]) -> C | None:
+    from pydantic import TypeAdapter
+
+    try:
+        return TypeAdapter(kind).validate_python(value, context=context)
+    except ValidationError:
+        return None  # reported with the whole study
+
+
+def _unreadable(path: Path) -> str:
+    if not path.exists():
+        return f"there is no {path}"
+    return f"{path} is empty" if path.is_file() and path.stat().st_size == 0 else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(values: Mapping[str, Any], key: str) -> list[Any]:
+    value = values.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

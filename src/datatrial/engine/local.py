@@ -1,0 +1,166 @@
+"""The local executor: one long-lived worker process per slot."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, cast
+
+import psutil
+
+from datatrial.engine.schedule import Change, Event
+from datatrial.engine.store import Store, Work
+from datatrial.engine.worker import Greeting, Reply
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+TAIL_LINES = 15  # of a dead worker's log
+ATTEMPTS = 2  # of a step whose worker died
+WORKER_MEMORY = 1.5 * 2**30  # bytes of the machine's memory that a worker on a CPU is counted with
+
+
+class LocalExecutor:
+    """Runs steps in worker processes on this machine.
+
+    A worker that dies (out of memory, a crash in C code) is replaced, and its step is tried once more.
+    """
+
+    def __init__(self, store: Store, jobs: int | None = None, device: Device = "auto"):
+        self.store = store
+        gpus = visible_gpus() if device in ("auto", "cuda") else []
+        on_mac = sys.platform == "darwin" and os.uname().machine == "arm64"
+        self.device = device if device != "auto" else "cuda" if gpus else "mps" if on_mac else "cpu"
+        self.jobs = jobs or (len(gpus) if gpus else 1 if self.device == "mps" else _cpu_jobs())
+        self.workers = [_Worker(store, self.device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
+
+    @property
+    def slots(self) -> int:
+        return self.jobs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    def submit(self, work: Work) -> None:
+        worker = next(w for w in self.workers if w.work is None)
+        worker.attempt = 1
+        worker.start(work)
+
+    def wait(self) -> Iterable[Event]:
+        busy = {w.conn: w for w in self.workers if w.work is not None and w.conn is not None}
+        return [self._event(busy[cast("Connection[object, Reply]", conn)]) for conn in wait(list(busy))]
+
+    def _event(self, worker: "_Worker") -> Event:
+        work, conn = worker.work, worker.conn
+        assert work is not None
+        assert conn is not None
+        try:
+            reply = conn.recv()
+        except (EOFError, ConnectionResetError):
+            return self._dead(worker, work)
+        if reply.change != "progress":
+            worker.work = None
+        return Event(cast(Change, reply.change), work.digest, reply.message, reply.done, reply.total)
+
+    def _dead(self, worker: "_Worker", work: Work) -> Event:
+        reason = f"its worker died ({worker.exit_reason()})"
+        worker.stop()
+        if worker.attempt < ATTEMPTS:
+            worker.attempt += 1
+            worker.start(work)
+            return Event("retried", work.digest, reason)
+        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{tail(self.store.log(work))}")
+
+
+class _Worker:
+    """A slot: the step it has, and the process that does it (started with the first step)."""
+
+    def __init__(self, store: Store, device: str, gpu: str | None):
+        self.store, self.device, self.gpu = store, device, gpu
+        self.process: subprocess.Popen[bytes] | None = None
+        self.conn: Connection[object, Reply] | None = None
+        self.work: Work | None = None
+        self.attempt = 1
+
+    def start(self, work: Work) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self._spawn()
+        assert self.conn is not None
+        self.work = work
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle: the next `wait` finds out
+            self.conn.send(work)
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs, (self.store.root / "logs" / "workers.log").open("ab") as log:
+            # A process of its own session, not multiprocessing's: Ctrl-C does not reach it, and a script that uses
+            # the Python API is not imported again.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "datatrial.engine.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **worker_environment(self.device, self.gpu)},
+            )
+        self.conn = Connection(ours.detach())
+        self.conn.send(Greeting(self.store.root, self.device, sys.path, os.getpid()))
+
+    def exit_reason(self) -> str:
+        assert self.process is not None
+        code = self.process.wait()
+        if code == -9:
+            return "killed: most often the system ran out of memory; try fewer --jobs"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.conn is not None:
+            self.conn.close()
+        self.process = self.conn = self.work = None
+
+
+def worker_environment(device: str, gpu: str | None) -> dict[str, str]:
+    """Environment variables of a worker: what it needs was fetched before, so it never asks the network."""
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "WANDB_DISABLED": "true"}
+    # One thread a worker: results must not depend on how many cores happen to be free.
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"} if device == "cpu" else {}
+    return {**offline, **quiet, **threads, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
+
+
+def visible_gpus() -> list[str]:
+    """The names by which CUDA may use this machine's GPUs; none when there are none."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(n) for n, line in enumerate(x for x in listed.splitlines() if x.startswith("GPU ")) if line]
+
+
+def _cpu_jobs() -> int:
+    """As many workers as there are cores this process may use and memory to hold them."""
+    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
+    return max(1, min(cores, int(psutil.virtual_memory().total / WORKER_MEMORY)))
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join(lines[-TAIL_LINES:]) or "(empty)"

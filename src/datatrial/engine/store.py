@@ -1,0 +1,175 @@
+"""Results on disk: one folder per digest, `<store>/<kind>/<digest>/`, complete or absent."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from datatrial.engine.environment import environment, memory_peak, reset_memory_peak
+from datatrial.engine.step import External, Step, Task
+from datatrial.errors import StoreError
+from datatrial.records import Runtime, read_json
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step as a worker gets it: its inputs are paths already, and no other step is attached."""
+
+    task: Task
+    recipe: dict[str, Any]
+    digest: str
+    label: str
+    inputs: Mapping[str, Path]
+    externals: Mapping[str, External]
+
+
+class Store:
+    """Where results live. Folders beside the kinds: `logs/` of steps, `locks/`, and `cache/`, which may be deleted."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root).absolute()
+
+    def open(self) -> None:
+        """Make sure that results can be written.
+
+        Raises: StoreError naming the folder when they cannot.
+        """
+        try:
+            for folder in ("logs", "locks", "cache"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "locks" / f"writable-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreError(f"cannot write to the store {self.root}: {reason}; name another with --store") from error
+
+    def path(self, step: Step | Work) -> Path:
+        return self.root / step.task.kind / step.digest
+
+    def log(self, step: Step | Work) -> Path:
+        return self.root / "logs" / f"{step.task.kind}-{step.digest}.log"
+
+    def has(self, step: Step | Work) -> bool:
+        return (self.path(step) / "record.json").exists()
+
+    def record(self, step: Step | Work) -> Record:
+        record: Record = read_json(self.path(step) / "record.json")
+        return record
+
+    def note_failure(self, step: Step, reason: str) -> None:
+        """Remember why the step failed last, for `failure`."""
+        with suppress(OSError):  # a full disk may be why it failed
+            self.log(step).with_suffix(".failed").write_text(reason)
+
+    def forget_failure(self, step: Step) -> None:
+        self.log(step).with_suffix(".failed").unlink(missing_ok=True)
+
+    def failure(self, step: Step) -> str | None:
+        """Why the step failed when it was last tried; None if it did not."""
+        note = self.log(step).with_suffix(".failed")
+        return note.read_text() if note.exists() and not self.has(step) else None
+
+    def is_running(self, step: Step) -> bool:
+        """Whether some process is building the step now."""
+        path = self._lock(step)
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _lock(self, step: Step | Work) -> Path:
+        return self.root / "locks" / f"{step.task.kind}-{step.digest}.lock"
+
+    def work(self, step: Step) -> Work:
+        inputs = {name: self.path(dep) for name, dep in step.inputs.items()}
+        return Work(step.task, step.recipe, step.digest, step.label, inputs, step.externals)
+
+    def build(self, work: Work, runtime: Runtime) -> Path:
+        """Run the step into a private folder, then rename it into place: a crash leaves no half result.
+
+        Only one process builds an entry at a time; one that comes second finds the result.
+        """
+        with self._locked(work, runtime):
+            if not self.has(work):
+                self._build_alone(work, self.path(work), runtime)
+        return self.path(work)
+
+    @contextmanager
+    def _locked(self, work: Work, runtime: Runtime) -> Iterator[None]:
+        lock = FileLock(self._lock(work))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            runtime.progress(0, 0, "waiting for another run")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _build_alone(self, work: Work, final: Path, runtime: Runtime) -> None:
+        part = final.with_name(f".part-{work.digest}")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        started, clock = datetime.now(UTC), time.monotonic()
+        reset_memory_peak()
+        work.task.run({**work.inputs, **{n: e.locate() for n, e in work.externals.items()}}, part, runtime)
+        record: Record = {
+            "recipe": work.recipe,
+            "label": work.label,
+            "externals": {name: str(external) for name, external in work.externals.items()},
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 2),
+            "peak_memory_mib": memory_peak(),
+            "device": runtime.device,
+            **environment(),
+            "files": {str(f.relative_to(part)): file_digest(f) for f in sorted(part.rglob("*")) if f.is_file()},
+        }
+        (part / "record.json").write_text(json.dumps(record, indent=2, sort_keys=True))
+        shutil.rmtree(final, ignore_errors=True)  # without a record it is no result
+        part.rename(final)
+
+    def records(self, kind: str) -> Iterator[tuple[str, Record]]:
+        """Every complete result of a kind: its digest and its record."""
+        for path in sorted(self.root.glob(f"{kind}/*/record.json")):
+            yield path.parent.name, read_json(path)
+
+    def nearest(self, step: Step) -> tuple[str, Record] | None:
+        """The result of the same kind whose recipe differs least: it answers "why does this run again?"."""
+        return min(
+            self.records(step.task.kind),
+            key=lambda found: len(differences(found[1]["recipe"], step.recipe)),
+            default=None,
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """What changed between two recipes, one line per setting: `task.learning_rate: 0.001 -> 0.01`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(f"{at}.{key}" if at else key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(f"{at}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
+    else:
+        return [] if old == new else [f"{at}: {json.dumps(old)} -> {json.dumps(new)}"]
+    return [line for place, a, b in pairs for line in differences(a, b, place)]

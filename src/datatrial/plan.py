@@ -1,0 +1,185 @@
+"""From a study to its steps; this module alone knows the order of the work."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from datatrial.component import Component
+from datatrial.engine.step import Step, upstream_first
+from datatrial.errors import DatatrialError, Problem, StudyError
+from datatrial.externals import HubExternal, Resolver
+from datatrial.report.page import ArmText, DataEntry, MissingRun, Report, StageEntry
+from datatrial.statistics.contrasts import Contrasts
+from datatrial.statistics.declared import EvaluationRun
+from datatrial.study import ArmStage, Study
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """An arm with one seed: its stages in order, the policy they end in, and the scoring of that policy."""
+
+    arm: str
+    seed: int | None  # None where nothing is trained
+    stages: tuple[tuple[ArmStage, Step], ...]
+    policy: Step
+    scores: Mapping[str, Step]  # by benchmark title
+
+    @property
+    def steps(self) -> list[Step]:
+        return [*(step for _, step in self.stages), *self.scores.values()]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a study, each identified by what its result depends on."""
+
+    study: Study
+    model: Step
+    data: Mapping[str, Step]  # the data sets in use, by name
+    runs: tuple[ArmRun, ...]
+
+    @classmethod
+    def of(cls, study: Study, resolver: Resolver) -> "Plan":
+        """The plan of a study.
+
+        Raises: StudyError when a file or repository that it reads cannot be found.
+        """
+        return _Planner(study, resolver).plan()
+
+    @cached_property
+    def goals(self) -> list[Step]:
+        """The steps that nothing but the summary reads."""
+        return [step for run in self.runs for step in run.scores.values()]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Every step but the summary's, each after its inputs."""
+        return list(upstream_first(*self.goals))
+
+    @cached_property
+    def arms_of(self) -> dict[str, list[str]]:
+        """For each step's digest, the arms whose scores depend on it."""
+        users: dict[str, dict[str, None]] = {}
+        for run in self.runs:
+            for step in upstream_first(*run.scores.values()):
+                users.setdefault(step.digest, {})[run.arm] = None
+        return {digest: list(arms) for digest, arms in users.items()}
+
+    def externals(self) -> Iterator[HubExternal]:
+        """The hub repositories that the steps read."""
+        for step in self.steps:
+            yield from (e for e in step.externals.values() if isinstance(e, HubExternal))
+
+    def summary(self, unfinished: Mapping[str, str]) -> Step | None:
+        """The report over the runs that finished; `unfinished` gives the reason for each digest that did not.
+
+        None when no run finished.
+        """
+        lacking = {
+            id(run): [unfinished[s.digest] for s in self._below(run) if s.digest in unfinished] for run in self.runs
+        }
+        complete = [run for run in self.runs if not lacking[id(run)]]
+        if not any(run.arm == self.study.baseline_arm for run in complete):
+            return None
+        missing = [MissingRun(arm=r.arm, seed=r.seed, reason=lacking[id(r)][0]) for r in self.runs if lacking[id(r)]]
+        return _summary(self, complete, missing)
+
+    def _below(self, run: ArmRun) -> Iterator[Step]:
+        return upstream_first(*run.scores.values())
+
+
+class _Planner:
+    def __init__(self, study: Study, resolver: Resolver):
+        self.study, self.resolver = study, resolver
+        self.data = {name: self._step(data_set, f"data {name}") for name, data_set in study.data.items()}
+        corpus = {f"corpus-{n}": self.data[name] for n, name in enumerate(study.model.corpus_names)}
+        self.model = self._step(study.model, f"model {study.model.kind}", corpus)
+
+    def _step(self, task: Component, label: str, inputs: Mapping[str, Step] | None = None) -> Step:
+        try:
+            externals = {name: self.resolver.resolve(need) for name, need in task.needs().items()}
+        except DatatrialError as error:
+            raise StudyError([Problem(label, str(error))]) from error
+        return Step(task, inputs or {}, externals, label)  # type: ignore[arg-type]
+
+    def plan(self) -> Plan:
+        runs = []
+        for arm, entries in self.study.arms.items():
+            trained = any(entry.kind != "model" for entry in entries)
+            runs += [self._run(arm, entries, seed) for seed in (self.study.seeds if trained else [None])]
+        plan = Plan(self.study, self.model, {}, tuple(runs))
+        used = {step.digest for step in plan.steps}
+        return Plan(self.study, self.model, {n: s for n, s in self.data.items() if s.digest in used}, tuple(runs))
+
+    def _run(self, arm: str, entries: tuple[ArmStage, ...], seed: int | None) -> ArmRun:
+        policy, label = self.model, ""
+        stages: list[tuple[ArmStage, Step]] = []
+        for entry in entries:
+            label += f"{' → ' if label else ''}{entry.kind} {entry.target}"
+            if entry.kind == "model":
+                policy = self._step(self.study.start(entry), label, {"base": self.model})
+                continue
+            assert seed is not None
+            inputs = {"policy": policy, "data": self.data[entry.target]}
+            policy = self._step(self.study.stage(entry, seed), f"{label}, seed {seed}", inputs)
+            stages.append((entry, policy))
+        name = policy.label if entries else "base model"
+        return ArmRun(arm, seed, tuple(stages), policy, dict(self._scores(policy, name)))
+
+    def _scores(self, policy: Step, name: str) -> Iterator[tuple[str, Step]]:
+        for benchmark in self.study.benchmarks:
+            data = {"data": self.data[benchmark.data]} if benchmark.data else {}
+            yield benchmark.title, self._step(benchmark, f"{benchmark.title} of {name}", {"policy": policy, **data})
+
+
+def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun]) -> Step:
+    study = plan.study
+    inputs: dict[str, Step] = {}
+
+    def named(name: str, step: Step) -> str:
+        inputs[name] = step
+        return name
+
+    evaluations = tuple(
+        EvaluationRun(arm=r.arm, seed=r.seed, benchmark=title, input=named(_input(r, title), step))
+        for r in complete
+        for title, step in r.scores.items()
+    )
+    present = {run.arm for run in complete}
+    contrasts = Step(
+        Contrasts(
+            runs=evaluations,
+            baseline=study.baseline_arm,
+            declared=tuple(c for c in study.contrasts if {c.arm, c.against} <= present),
+        ),
+        dict(inputs),
+        label="contrasts",
+    )
+    stages = tuple(
+        StageEntry(
+            arm=r.arm, seed=r.seed, stage=entry.kind, data=entry.target, input=named(_input(r, f"stage{n}"), step)
+        )
+        for r in complete
+        for n, (entry, step) in enumerate(r.stages)
+    )
+    data = tuple(DataEntry(name=name, input=named(f"data/{name}", step)) for name, step in plan.data.items())
+    report = Report(
+        name=study.name,
+        about=study.about,
+        baseline=study.baseline_arm,
+        arms=tuple(ArmText(name=arm, description=_description(entries)) for arm, entries in study.arms.items()),
+        runs=evaluations,
+        stages=stages,
+        data=data,
+        missing=tuple(missing),
+        study=study.text,
+    )
+    return Step(report, {**inputs, "model": plan.model, "contrasts": contrasts}, label="report")
+
+
+def _input(run: ArmRun, what: str) -> str:
+    return f"{run.arm}/{'-' if run.seed is None else run.seed}/{what}"
+
+
+def _description(entries: tuple[ArmStage, ...]) -> str:
+    return " → ".join(["base", *(f"{entry.kind.upper()} {entry.target}" for entry in entries)])

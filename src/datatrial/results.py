@@ -1,0 +1,73 @@
+"""What a study came to: its scores and contrasts as tables, its report as a file."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datatrial.engine.schedule import Outcome
+from datatrial.engine.step import Step, upstream_first
+from datatrial.engine.store import Store
+from datatrial.plan import Plan
+from datatrial.records import Runtime
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a plan, as far as they are in the store."""
+
+    plan: Plan
+    store: Store
+    summary: Step | None  # the report's step; None while the baseline has no scores
+    outcome: Outcome = field(default_factory=Outcome)
+
+    @classmethod
+    def of(cls, plan: Plan, store: Store) -> "Results":
+        """The results that are in the store now; writes the report over them if it is not there yet."""
+        unfinished = {step.digest: store.failure(step) or "not run yet" for step in plan.steps if not store.has(step)}
+        summary = plan.summary(unfinished)
+        if summary is not None:
+            store.open()
+            for step in upstream_first(summary):
+                store.build(store.work(step), Runtime(cache=store.root / "cache"))
+        return cls(plan, store, summary)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The steps that failed in this run, by label, with the reason."""
+        labels = {step.digest: step.label for step in upstream_first(*self.plan.goals, *self._summary_steps)}
+        return {labels[digest]: reason for digest, reason in self.outcome.failed.items()}
+
+    @property
+    def _summary_steps(self) -> list[Step]:
+        return [self.summary] if self.summary else []
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of `report.html` and `tables/`."""
+        return self.store.path(self.summary) if self.summary and self.store.has(self.summary) else None
+
+    @property
+    def report(self) -> Path | None:
+        """The path of `report.html`."""
+        return self.folder / "report.html" if self.folder else None
+
+    @cached_property
+    def scores(self) -> "pl.DataFrame":
+        """One row per arm, endpoint and metric, with its interval."""
+        return self._table("scores")
+
+    @cached_property
+    def contrasts(self) -> "pl.DataFrame":
+        """One row per contrast and endpoint (the fields of `records.Contrast`)."""
+        return self._table("contrasts")
+
+    def _table(self, name: str) -> "pl.DataFrame":
+        import polars as pl
+
+        if self.summary is None:
+            raise LookupError("the study has no results yet: its baseline has not been scored")
+        return pl.read_parquet(self.store.path(self.summary.inputs["contrasts"]) / f"{name}.parquet")

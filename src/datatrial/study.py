@@ -1,0 +1,128 @@
+"""What a study declares: the YAML's schema."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
+
+from datatrial.component import LocalPath, Settings, did_you_mean
+from datatrial.data_set import DataSet
+from datatrial.errors import StudyError
+from datatrial.evaluation._base import Benchmark
+from datatrial.models._base import Model
+from datatrial.prompts import PromptFormat
+from datatrial.statistics.declared import DeclaredContrast
+from datatrial.training._base import Lora, Stage
+from datatrial.yaml_file import YamlFile
+
+NAME = r"^[A-Za-z0-9][\w.+-]*$"  # of studies, data sets, arms: readable in paths and tables
+
+
+class ArmStage(Settings):
+    """One entry of an arm: `{sft: lima}`, `{dpo: hh, beta: 0.2}`, or `{model: folder-or-hub-id}` to start from."""
+
+    kind: str  # "model", or a kind of training stage
+    target: str  # the data set's name, or the model's path
+    settings: Mapping[str, Any] = Field(default_factory=dict)  # overrides of `training`, or further fields of the model
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, ArmStage) or (isinstance(value, Mapping) and "target" in value):
+            return value
+        known = ["model", *Stage.kinds()]
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("stage", "should be a mapping such as {{sft: name-of-a-data-set}}")
+        kinds = [key for key in value if key in known]
+        if len(kinds) != 1 or not isinstance(value[kinds[0]], str):
+            first = str(next(iter(value), ""))
+            hint = f"should name one stage and its data set; {did_you_mean(first, known)}"
+            raise PydanticCustomError("stage", "{hint}", {"hint": hint})
+        rest = {key: setting for key, setting in value.items() if key != kinds[0]}
+        return {"kind": kinds[0], "target": value[kinds[0]], "settings": rest}
+
+
+def _task_name_as_benchmark(value: Any) -> Any:
+    return {"kind": "lm_eval", "task": value} if isinstance(value, str) else value
+
+
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Study(Settings):
+    """A controlled trial of fine-tuning data, as its YAML file declares it."""
+
+    name: Name
+    about: str = ""  # what the study asks, for the report
+    hub_root: LocalPath | None = None  # a directory laid out as org/name/… that stands in for the hub
+    model: Model
+    prompt: PromptFormat = "question_answer"
+    max_length: int = Field(1024, gt=1)  # tokens of a training example
+    lora: Lora = Lora()
+    seeds: tuple[int, ...] = Field((0,), min_length=1)  # each redraws the order of the data and LoRA's initialization
+    training: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # settings of every stage of a kind
+    data: Mapping[Name, DataSet] = Field(default_factory=dict)
+    arms: Mapping[Name, tuple[ArmStage, ...]] = Field(min_length=1)
+    benchmarks: tuple[Annotated[Benchmark, BeforeValidator(_task_name_as_benchmark)], ...] = Field(min_length=1)
+    baseline: str = ""  # the arm that others are compared with; by default the first without stages, or the first
+    primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
+    contrasts: tuple[DeclaredContrast, ...] = ()
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+    _text: str = PrivateAttr(default="")
+    _path: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> "Study":
+        """The study of a YAML file, with dotted overrides such as `training.sft.epochs=2`.
+
+        Raises: StudyError with every problem found, each with its place, line and a suggestion.
+        """
+        path = Path(path)
+        study = cls.from_yaml(YamlFile.read(path).with_overrides(list(overrides)), path.absolute().parent)
+        study._path = path.absolute()
+        return study
+
+    @classmethod
+    def from_yaml(cls, file: YamlFile, folder: Path) -> "Study":
+        """The study of a file's values; relative paths in it are relative to `folder`."""
+        from datatrial.check import problems_of
+
+        if problems := problems_of(file, folder):
+            raise StudyError(problems)
+        study = cls.model_validate(file.values, context={"folder": folder})
+        study._folder, study._text = folder, file.text()
+        return study
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the study was read from, if any."""
+        return self._path
+
+    @property
+    def text(self) -> str:
+        """The study as YAML, overrides included."""
+        return self._text
+
+    @property
+    def baseline_arm(self) -> str:
+        without_stages = [name for name, stages in self.arms.items() if not stages]
+        return self.baseline or next(iter([*without_stages, *self.arms]))
+
+    def stage(self, spec: ArmStage, seed: int) -> Stage:
+        """The training stage of an arm's entry: the study's settings, then `training`'s, then the entry's own."""
+        fields = {
+            "prompt": self.prompt,
+            "max_length": self.max_length,
+            "lora": self.lora.model_dump(),
+            **self.training.get(spec.kind, {}),
+            **spec.settings,
+            "seed": seed,
+        }
+        return Stage.of_kind(spec.kind).model_validate(fields)
+
+    def start(self, spec: ArmStage) -> Model:
+        """The existing checkpoint or adapter that an arm's `model:` entry names."""
+        fields = {"path": spec.target, "dtype": self.model.dtype, **spec.settings}
+        return Model.of_kind("hub").model_validate(fields, context={"folder": self._folder})

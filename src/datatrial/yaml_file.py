@@ -1,0 +1,126 @@
+"""Study files: YAML 1.2 with the line of every key, and dotted overrides on top."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from datatrial.errors import Problem, StudyError
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The values of a study file as plain Python objects, and where in the file each stands (1-based lines)."""
+
+    values: dict[str, Any]
+    lines: dict[Place, int]
+
+    @classmethod
+    def read(cls, path: Path) -> "YamlFile":
+        """Read a study file.
+
+        Raises: StudyError when it is missing or is not a YAML mapping without repeated keys.
+        """
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StudyError([Problem("", f"there is no file {path}", "`datatrial init` writes an example")]) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError([Problem("", f"cannot read {path}: {error}")]) from error
+
+    @classmethod
+    def parse(cls, text: str) -> "YamlFile":
+        try:
+            loaded = YAML(typ="rt", pure=True).load(text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            what = (error.problem or error.context or "not readable").splitlines()[0]
+            raise StudyError([Problem("", f"not valid YAML: {what}", line=mark.line + 1 if mark else None)]) from error
+        except (YAMLError, ValueError) as error:
+            raise StudyError([Problem("", f"not valid YAML: {error}")]) from error
+        if not isinstance(loaded, CommentedMap):
+            raise StudyError([Problem("", "should be a mapping of keys such as `name`, `model`, `data` and `arms`")])
+        lines: dict[Place, int] = {}
+        return cls(_plain(loaded, (), lines), lines)
+
+    def with_overrides(self, overrides: list[str]) -> "YamlFile":
+        """The values with each `dotted.key=value` put in; values are YAML, list items are named by number.
+
+        Raises: StudyError when an override is not of that form or its place does not exist.
+        """
+        values: dict[str, Any] = _plain(self.values, (), {})
+        problems = [problem for text in overrides if (problem := _override(values, text))]
+        if problems:
+            raise StudyError(problems)
+        return YamlFile(values, self.lines)
+
+    def text(self) -> str:
+        """The values as YAML."""
+        stream = io.StringIO()
+        YAML(typ="safe", pure=True).dump(self.values, stream)
+        return stream.getvalue()
+
+    def line(self, place: Place) -> int | None:
+        """The line of a place, or of the nearest place around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place)
+
+
+def _plain(node: Any, place: Place, lines: dict[Place, int]) -> Any:
+    """Lists, dicts and scalars without ruamel's wrappers, noting the line of each."""
+    if isinstance(node, dict):
+        for key in node if isinstance(node, CommentedMap) else ():
+            lines[(*place, key)] = node.lc.key(key)[0] + 1 if key in node.lc.data else 0
+        return {str(key): _plain(value, (*place, key), lines) for key, value in node.items()}
+    if isinstance(node, list):
+        for index in range(len(node)) if isinstance(node, CommentedSeq) else ():
+            lines[(*place, index)] = node.lc.item(index)[0] + 1
+        return [_plain(value, (*place, index), lines) for index, value in enumerate(node)]
+    for plain in (bool, int, float, str):
+        if isinstance(node, plain):
+            return plain(node)
+    return node
+
+
+def _override(values: dict[str, Any], text: str) -> Problem | None:
+    place, equals, written = text.partition("=")
+    if not equals or not place:
+        return Problem(text, "an override should be written key=value", "for example training.sft.epochs=2")
+    *parents, last = place.split(".")
+    node: Any = values
+    for part in parents:
+        node = _step_into(node, part)
+        if not isinstance(node, dict | list):
+            return Problem(place, f"there is no {part!r} to set {last!r} in")
+    try:
+        value = _plain(YAML(typ="safe", pure=True).load(written), (), {})
+    except YAMLError:
+        return Problem(place, f"the value {written!r} is not valid YAML")
+    if isinstance(node, list):
+        if not last.isdigit() or int(last) >= len(node):
+            return Problem(place, f"should end with the number of an item, 0 to {len(node) - 1}")
+        node[int(last)] = value
+    else:
+        node[last] = value
+    return None
+
+
+def _step_into(node: Any, part: str) -> Any:
+    if isinstance(node, list):
+        return node[int(part)] if part.isdigit() and int(part) < len(node) else None
+    return node.setdefault(part, {}) if isinstance(node, dict) else None
+
+
+def written(place: Place) -> str:
+    """A place as people write it: `arms.lima[0].sft`."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
