@@ -53,7 +53,7 @@ def _within(values: Any, loc: Place) -> Place:
         listed = isinstance(values, list) and isinstance(part, int) and part < len(values)
         if listed or (inside and part in values):
             values = values[part]
-        elif not (inside and part.isidentifier() and part == loc[-1]):
+        elif not (inside and str(part).isidentifier() and part == loc[-1]):
             continue
         place = (*place, part)
     return place
@@ -140,8 +140,8 @@ class _Parts:
             if benchmark and benchmark.data:
                 yield from self._data_reference(("benchmarks", number, "data"), benchmark.data, benchmark.forms)
         for name, entries in self.arms.items():
-            for number, entry in enumerate(entries[1:], start=1):
-                if entry and entry.kind == "model":
+            for number, later in enumerate(entries[1:], start=1):
+                if later and later.kind == "model":
                     yield ("arms", name, number), "an arm can start from a model only in its first entry"
 
     def _data_reference(self, place: Place, name: str, forms: tuple[str, ...]) -> Iterator[Found]:
@@ -156,7 +156,7 @@ class _Parts:
         for number, benchmark in enumerate(self.benchmarks):
             if benchmark and titles.count(benchmark.title) > 1:
                 yield ("benchmarks", number), f"a second benchmark is called {benchmark.title!r}; give it a `name`"
-        named = [((key,), self.values.get(key), list(self.arms)) for key in ("baseline",)]
+        named: list[tuple[Place, Any, list[str]]] = [(("baseline",), self.values.get("baseline"), list(self.arms))]
         for number, contrast in enumerate(_list(self.values, "contrasts")):
             for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", titles)):
                 for name in _several(_mapping(contrast).get(key)):
@@ -165,8 +165,8 @@ class _Parts:
         if None in self.benchmarks:  # a title may be that of a benchmark that could not be read
             named = [entry for entry in named if entry[2] is not titles]
         for place, name, known in named:
-            if isinstance(name, str) and name not in known:
-                yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
+            if isinstance(name, str) and name not in known and name.partition("/")[0] not in known:
+                yield place, f"there is no {name!r}; {did_you_mean(name, known)}"  # `benchmark/group` is one group's score
 
 
 def _misplaced(

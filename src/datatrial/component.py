@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCu
 
 from datatrial.records import Needs
 
-PLUGINS = "datatrial.kinds"  # entry point group: name "curation.my_op", value "package.module"
+PLUGINS = "datatrial.kinds"  # entry point group: name "curation.my_op", value "package.my_op"
 
 
 def _beside_the_study(path: Path, info: ValidationInfo) -> Path:
@@ -55,7 +55,7 @@ class Settings(BaseModel):
         message = error["msg"]
         if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
             message = f"unknown key; {did_you_mean(str(error['loc'][0]), list(cls.model_fields))}"
-        problem = PydanticCustomError("problem", "{message}", {"message": message})  # type: ignore[type-var]
+        problem = PydanticCustomError("problem", "{message}", {"message": message})
         return InitErrorDetails(type=problem, loc=error["loc"], input=error["input"])
 
 

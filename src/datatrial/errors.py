@@ -29,9 +29,9 @@ class Problem:
     line: int | None = None  # 1-based line of the study file, where known
 
     def __str__(self) -> str:
-        place = self.place or "the study"
-        where = f"line {self.line}: {place}" if self.line else place
-        return f"{where}: {self.message}" + (f"; {self.suggestion}" if self.suggestion else "")
+        where = [f"line {self.line}"] if self.line else []
+        where += [self.place] if self.place else []
+        return ": ".join([*where, self.message]) + (f"; {self.suggestion}" if self.suggestion else "")
 
 
 class StudyError(DatatrialError):

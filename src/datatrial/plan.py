@@ -82,7 +82,7 @@ class Plan:
         if not any(run.arm == self.study.baseline_arm for run in complete):
             return None
         missing = [MissingRun(arm=r.arm, seed=r.seed, reason=lacking[id(r)][0]) for r in self.runs if lacking[id(r)]]
-        return _summary(self, complete, missing)
+        return _summary(self, complete, missing, {n: s for n, s in self.data.items() if s.digest not in unfinished})
 
     def _below(self, run: ArmRun) -> Iterator[Step]:
         return upstream_first(*run.scores.values())
@@ -132,7 +132,7 @@ class _Planner:
             yield benchmark.title, self._step(benchmark, f"{benchmark.title} of {name}", {"policy": policy, **data})
 
 
-def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun]) -> Step:
+def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun], data: Mapping[str, Step]) -> Step:
     study = plan.study
     inputs: dict[str, Step] = {}
 
@@ -162,7 +162,7 @@ def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun]) -> S
         for r in complete
         for n, (entry, step) in enumerate(r.stages)
     )
-    data = tuple(DataEntry(name=name, input=named(f"data/{name}", step)) for name, step in plan.data.items())
+    entries = tuple(DataEntry(name=name, input=named(f"data/{name}", step)) for name, step in data.items())
     report = Report(
         name=study.name,
         about=study.about,
@@ -170,7 +170,7 @@ def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun]) -> S
         arms=tuple(ArmText(name=arm, description=_description(entries)) for arm, entries in study.arms.items()),
         runs=evaluations,
         stages=stages,
-        data=data,
+        data=entries,
         missing=tuple(missing),
         study=study.text,
     )

@@ -3,13 +3,13 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from datatrial.engine import schedule
-from datatrial.engine.local import Device, LocalExecutor
+from datatrial.engine.local import LocalExecutor, slots
 from datatrial.engine.schedule import Event, Listener, Outcome
-from datatrial.engine.step import Step
+from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
 from datatrial.externals import Lock, Resolver, default_hub_root
 from datatrial.plan import Plan
@@ -29,35 +29,71 @@ def _ignore(event: Event, step: Step) -> None:
     pass
 
 
-def run(
+@dataclass(frozen=True)
+class Trial:
+    """A study that is ready to run: everything it reads has been found or fetched."""
+
+    plan: Plan
+    store: Store
+    jobs: int | None
+    device: str
+
+    @property
+    def steps(self) -> list[Step]:
+        """Every step, the summary's included, each after its inputs."""
+        summary = self.plan.summary({})
+        return list(upstream_first(*self.plan.goals, *([summary] if summary else [])))
+
+    @property
+    def slots(self) -> int:
+        return slots(self.jobs, self.device)
+
+    def run(self, listen: Listener = _ignore) -> Results:
+        """Do what the store lacks, then summarize what finished."""
+        with _sigterm_as_interrupt(), LocalExecutor(self.store, self.jobs, self.device) as executor:
+            outcome = schedule.run(self.plan.goals, self.store, executor, listen)
+            summary = self.plan.summary(outcome.unfinished)
+            if summary is not None:
+                outcome = _both(outcome, schedule.run([summary], self.store, executor, listen))
+        return Results(self.plan, self.store, summary, outcome)
+
+
+def prepare(
     study: Study | str | Path,
     store: str | Path = DEFAULT_STORE,
     *,
     overrides: Sequence[str] = (),
     jobs: int | None = None,
-    device: Device = "auto",
-    listen: Listener = _ignore,
-) -> Results:
-    """Run a study and return its results; what the store has already is not done again.
-
-    `jobs` is the number of worker processes (by default one per GPU, or per core with memory for it). A step that
-    fails stops only what depends on it: `Results.failed` names it.
-
-    Raises: StudyError for a bad study, StoreError for a store that cannot be written, DataError when the hub cannot
-    be read; KeyboardInterrupt on Ctrl-C or SIGTERM, with everything finished kept.
-    """
+    device: str = "auto",
+) -> Trial:
+    """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
     study = study if isinstance(study, Study) else Study.load(study, overrides)
     kept = Store(Path(store))
     kept.open()
     plan = Plan.of(study, resolver_of(study, kept, ask_hub=True))
     for external in {str(e): e for e in plan.externals()}.values():
         external.fetch()
-    with _sigterm_as_interrupt(), LocalExecutor(kept, jobs, device) as executor:
-        outcome = schedule.run(plan.goals, kept, executor, listen)
-        summary = plan.summary(outcome.unfinished)
-        if summary is not None:
-            outcome = _both(outcome, schedule.run([summary], kept, executor, listen))
-    return Results(plan, kept, summary, outcome)
+    return Trial(plan, kept, jobs, device)
+
+
+def run(
+    study: Study | str | Path,
+    store: str | Path = DEFAULT_STORE,
+    *,
+    overrides: Sequence[str] = (),
+    jobs: int | None = None,
+    device: str = "auto",
+    listen: Listener = _ignore,
+) -> Results:
+    """Run a study and return its results; what the store has already is not done again.
+
+    `jobs` is the number of worker processes (by default one per GPU, or per core with memory for it), `device` one of
+    "auto", "cpu", "cuda", "mps". A step that fails stops only what depends on it: `Results.failed` names it.
+
+    Raises: StudyError for a bad study, StoreError for a store that cannot be written, DataError when the hub cannot
+    be read; KeyboardInterrupt on Ctrl-C or SIGTERM, with everything finished kept.
+    """
+    return prepare(study, store, overrides=overrides, jobs=jobs, device=device).run(listen)
 
 
 def _both(work: Outcome, summary: Outcome) -> Outcome:
@@ -67,11 +103,8 @@ def _both(work: Outcome, summary: Outcome) -> Outcome:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # not the main thread
         yield
         return

@@ -11,15 +11,14 @@ import polars as pl
 from datatrial.errors import DataError
 from datatrial.records import FORMS, DataCard, Drop, Form, read_json
 
+_TEXT, _TEXTS = pl.String(), pl.List(pl.String)
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-SCHEMAS: Mapping[Form, pl.Schema] = {
-    "demonstrations": pl.Schema({"messages": _MESSAGES}),
-    "comparisons": pl.Schema({"messages": _MESSAGES, "chosen": pl.String, "rejected": pl.String}),
-    "documents": pl.Schema({"text": pl.String}),
-    "questions": pl.Schema({"question": pl.String, "choices": pl.List(pl.String), "answer": pl.Int64}),
-    "statements": pl.Schema(
-        {"text": pl.String, "harmful": pl.Boolean, "toxicity": pl.Float64, "groups": pl.List(pl.String)}
-    ),
+SCHEMAS: Mapping[Form, Mapping[str, pl.DataType]] = {
+    "demonstrations": {"messages": _MESSAGES},
+    "comparisons": {"messages": _MESSAGES, "chosen": _TEXT, "rejected": _TEXT},
+    "documents": {"text": _TEXT},
+    "questions": {"question": _TEXT, "choices": _TEXTS, "answer": pl.Int64()},
+    "statements": {"text": _TEXT, "harmful": pl.Boolean(), "toxicity": pl.Float64(), "groups": _TEXTS},
 }
 """The columns each form must have; further columns are metadata and travel along."""
 assert SCHEMAS.keys() == FORMS.keys()

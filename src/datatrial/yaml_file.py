@@ -75,13 +75,13 @@ class YamlFile:
 
 def _plain(node: Any, place: Place, lines: dict[Place, int]) -> Any:
     """Lists, dicts and scalars without ruamel's wrappers, noting the line of each."""
+    if isinstance(node, CommentedMap):
+        lines.update({(*place, key): node.lc.key(key)[0] + 1 for key in node if key in node.lc.data})
+    elif isinstance(node, CommentedSeq):
+        lines.update({(*place, index): node.lc.item(index)[0] + 1 for index in range(len(node))})
     if isinstance(node, dict):
-        for key in node if isinstance(node, CommentedMap) else ():
-            lines[(*place, key)] = node.lc.key(key)[0] + 1 if key in node.lc.data else 0
         return {str(key): _plain(value, (*place, key), lines) for key, value in node.items()}
     if isinstance(node, list):
-        for index in range(len(node)) if isinstance(node, CommentedSeq) else ():
-            lines[(*place, index)] = node.lc.item(index)[0] + 1
         return [_plain(value, (*place, index), lines) for index, value in enumerate(node)]
     for plain in (bool, int, float, str):
         if isinstance(node, plain):

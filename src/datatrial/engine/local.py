@@ -8,9 +8,8 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, cast
+from typing import Self, cast
 
 import psutil
 
@@ -18,8 +17,9 @@ from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import Greeting, Reply
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+DEVICES = ("auto", "cpu", "cuda", "mps")
 TAIL_LINES = 15  # of a dead worker's log
+WORKERS_LOG = "workers.log"  # what workers print outside of steps
 ATTEMPTS = 2  # of a step whose worker died
 WORKER_MEMORY = 1.5 * 2**30  # bytes of the machine's memory that a worker on a CPU is counted with
 
@@ -30,13 +30,11 @@ class LocalExecutor:
     A worker that dies (out of memory, a crash in C code) is replaced, and its step is tried once more.
     """
 
-    def __init__(self, store: Store, jobs: int | None = None, device: Device = "auto"):
+    def __init__(self, store: Store, jobs: int | None = None, device: str = "auto"):
         self.store = store
-        gpus = visible_gpus() if device in ("auto", "cuda") else []
-        on_mac = sys.platform == "darwin" and os.uname().machine == "arm64"
-        self.device = device if device != "auto" else "cuda" if gpus else "mps" if on_mac else "cpu"
-        self.jobs = jobs or (len(gpus) if gpus else 1 if self.device == "mps" else _cpu_jobs())
-        self.workers = [_Worker(store, self.device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
+        device, gpus = _devices(device)
+        self.jobs = slots(jobs, device)
+        self.workers = [_Worker(store, device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
 
     @property
     def slots(self) -> int:
@@ -77,7 +75,14 @@ class LocalExecutor:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
-        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{tail(self.store.log(work))}")
+        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{self._tail(work)}")
+
+    def _tail(self, work: Work) -> str:
+        """The last lines of the step's log, or of the workers' own where the step has not printed anything."""
+        logs = (self.store.log(work), self.store.root / "logs" / WORKERS_LOG)
+        texts = [log.read_text(errors="replace").strip() for log in logs if log.exists()]
+        lines = next((text for text in texts if text), "(empty)").splitlines()
+        return "\n".join(lines[-TAIL_LINES:])
 
 
 class _Worker:
@@ -100,11 +105,11 @@ class _Worker:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs, (self.store.root / "logs" / "workers.log").open("ab") as log:
+        with theirs, (self.store.root / "logs" / WORKERS_LOG).open("ab") as log:
             # A process of its own session, not multiprocessing's: Ctrl-C does not reach it, and a script that uses
             # the Python API is not imported again.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "datatrial.engine.worker", str(theirs.fileno())],
+                [sys.executable, "-c", f"from datatrial.engine.worker import main; main({theirs.fileno()})"],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -144,6 +149,19 @@ def worker_environment(device: str, gpu: str | None) -> dict[str, str]:
     return {**offline, **quiet, **threads, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
 
 
+def slots(jobs: int | None, device: str) -> int:
+    """How many workers run at once: as many as asked for, or one per GPU, or as many as cores and memory allow."""
+    device, gpus = _devices(device)
+    return jobs or (len(gpus) if gpus else 1 if device == "mps" else _cpu_jobs())
+
+
+def _devices(device: str) -> tuple[str, list[str]]:
+    """The kind of device meant by `device`, and the GPUs where it is CUDA."""
+    gpus = visible_gpus() if device in ("auto", "cuda") else []
+    on_mac = sys.platform == "darwin" and os.uname().machine == "arm64"
+    return device if device != "auto" else "cuda" if gpus else "mps" if on_mac else "cpu", gpus
+
+
 def visible_gpus() -> list[str]:
     """The names by which CUDA may use this machine's GPUs; none when there are none."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -158,9 +176,3 @@ def _cpu_jobs() -> int:
     """As many workers as there are cores this process may use and memory to hold them."""
     cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
     return max(1, min(cores, int(psutil.virtual_memory().total / WORKER_MEMORY)))
-
-
-def tail(log: Path) -> str:
-    """The last lines of a log."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join(lines[-TAIL_LINES:]) or "(empty)"

@@ -1,6 +1,6 @@
 """A worker process: it builds one step after another, and keeps between them what is dear to load.
 
-Started by `engine.local` as `python -m datatrial.engine.worker FD`; talks over the socket FD.
+Started by `engine.local`, which calls `main` in a new process; the two talk over a socket.
 """
 
 import errno
@@ -115,7 +115,3 @@ def _leave_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

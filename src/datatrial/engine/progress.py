@@ -1,0 +1,116 @@
+"""Live progress of a run: what is done, running and waiting, a bar for each running step, and the time left."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from datatrial.engine.schedule import Event
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store
+
+ENDED = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]", "retried": "[yellow]↻[/]"}
+
+
+class Estimate:
+    """How long the rest of a run takes: for each kind of step, what such steps took so far, here or earlier."""
+
+    def __init__(self, steps: Sequence[Step], store: Store):
+        self.steps = {step.digest: step for step in steps if not store.has(step)}
+        self.started: dict[str, float] = {}
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        for kind in {step.task.kind for step in self.steps.values()}:
+            self.seconds[kind] += [record["seconds"] for _, record in store.records(kind)]
+
+    def note(self, event: Event) -> None:
+        if event.change == "started":
+            self.started[event.digest] = time.monotonic()
+        elif event.change in ("done", "failed", "skipped"):
+            step = self.steps.pop(event.digest, None)
+            if step and event.change == "done":
+                self.seconds[step.task.kind].append(time.monotonic() - self.started[event.digest])
+
+    def left(self, slots: int) -> float | None:
+        """Seconds left with so many slots; None while nothing is known of some kind of step."""
+        total = 0.0
+        for digest, step in self.steps.items():
+            known = self.seconds[step.task.kind]
+            if not known:
+                return None
+            spent = time.monotonic() - self.started[digest] if digest in self.started else 0.0
+            total += max(sum(known) / len(known) - spent, 0.0)
+        return total / max(1, min(slots, len(self.steps)))
+
+
+class ProgressDisplay:
+    """Shows a run on the console: live bars on a terminal, one line per finished step elsewhere."""
+
+    def __init__(self, steps: Sequence[Step], store: Store, slots: int, console: Console):
+        self.console, self.store, self.slots = console, store, slots
+        self.estimate = Estimate(steps, store)
+        self.left_over = len(self.estimate.steps)
+        self.total, self.done, self.failed, self.running = self.left_over, 0, 0, 0
+        self.bars: dict[str, TaskID] = {}
+        self.begun = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.fields[count]}"))
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.overall = self.progress.add_task("", total=self.total, count="")
+
+    def __enter__(self) -> Self:
+        if self.total:
+            self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def __call__(self, event: Event, step: Step) -> None:
+        if event.change == "cached":
+            return
+        self.estimate.note(event)
+        if event.change == "started":
+            self.running += 1
+            self.bars[step.digest] = self.progress.add_task(f"  {step.label}", total=None, count="")
+        elif event.change == "progress":
+            count = f"{event.done:g}/{event.total:g} {event.message}" if event.total else event.message
+            self.progress.update(self.bars[step.digest], completed=event.done, total=event.total or None, count=count)
+        else:
+            self._ended(event, step)
+        waiting = self.total - self.done - self.failed - self.running
+        state = f"[bold]{self.done} done · {self.running} running · {waiting} waiting[/]"
+        state += f" [red]· {self.failed} failed[/]" if self.failed else ""
+        left = self.estimate.left(self.slots)
+        count = f"about {clock(left)} left" if left else f"{clock(time.monotonic() - self.begun)} so far"
+        self.progress.update(self.overall, description=state, completed=self.done + self.failed, count=count)
+
+    def _ended(self, event: Event, step: Step) -> None:
+        if event.change != "retried":
+            bar = self.bars.pop(step.digest, None)
+            if bar is not None:
+                self.running -= 1
+                self.progress.remove_task(bar)
+            self.done += event.change == "done"
+            self.failed += event.change in ("failed", "skipped")
+        took = self.estimate.started.get(step.digest)
+        seconds = f" [dim]{clock(time.monotonic() - took)}[/]" if took and event.change == "done" else ""
+        count = f"[dim]{self.done + self.failed}/{self.total}[/] " if event.change != "retried" else ""
+        self.progress.console.print(f"{ENDED[event.change]} {count}", end="", highlight=False)
+        self.progress.console.print(step.label, end="", markup=False, highlight=False)
+        self.progress.console.print(seconds, highlight=False)
+        if event.message:
+            self.progress.console.print(f"  {event.message}", markup=False, highlight=False)
+            if event.change == "failed":
+                self.progress.console.print(f"  its log: {self.store.log(step)}", markup=False, highlight=False)
+
+
+def clock(seconds: float) -> str:
+    """A duration as people read it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,86 @@
+"""Tasks small enough to see through, for the engine's tests. Workers import them by name."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datatrial.errors import DataError
+from datatrial.records import Runtime
+
+
+@dataclass(frozen=True)
+class Write:
+    """Writes a text; each run also leaves a mark in `runs`, if given, so that tests can count them."""
+
+    text: str
+    runs: str = ""
+    kind: str = "write"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "text": self.text}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        if self.runs:
+            with Path(self.runs).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+        (out / "text").write_text(self.text + "".join((inputs[n] / "text").read_text() for n in sorted(inputs)))
+        runtime.progress(1, 1, "texts")
+
+
+@dataclass(frozen=True)
+class Fail:
+    """Fails as told."""
+
+    how: str
+    once: str = ""  # a file: the first run makes it and fails, the next succeeds
+    kind: str = "fail"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "how": self.how, "once": self.once}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        (out / "half").write_text("half a result")
+        if self.once and Path(self.once).exists():
+            return
+        if self.once:
+            Path(self.once).write_text("")
+        if self.how == "data":
+            raise DataError("rows.jsonl, line 3: no column 'chosen'; add it")
+        if self.how == "disk":
+            raise OSError(28, "No space left on device", str(out))
+        if self.how == "kill":
+            print("the last words of the worker", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ValueError("an unexpected value\nwith a second line")
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Takes its time, and says when it began."""
+
+    seconds: float
+    began: str
+    kind: str = "sleep"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "seconds": self.seconds}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        with Path(self.began).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Content:
+    """An external for tests."""
+
+    path: Path
+    digest: str = field(default="content")
+
+    def locate(self) -> Path:
+        return self.path

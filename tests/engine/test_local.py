@@ -1,0 +1,122 @@
+"""Real worker processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datatrial.engine.local import LocalExecutor
+from datatrial.engine.schedule import run
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store
+from tests.engine.tasks import Fail, Sleep, Write
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store")
+    store.open()
+    return store
+
+
+def go(store, *goals, jobs=1):
+    events = []
+    with LocalExecutor(store, jobs=jobs, device="cpu") as executor:
+        outcome = run(goals, store, executor, lambda e, s: events.append((e.change, s.label, e.message)))
+    return outcome, events
+
+
+def test_one_worker_builds_many_steps(store, tmp_path):
+    steps = [Step(Write(str(n), runs=str(tmp_path / "pids"))) for n in range(4)]
+    outcome, events = go(store, *steps)
+    assert len(outcome.done) == 4
+    assert len(set((tmp_path / "pids").read_text().split())) == 1
+    assert ("progress", "", "texts") in events
+
+
+def test_errors_for_people_come_without_a_traceback_and_others_have_it_in_the_log(store):
+    told, disk, odd = Step(Fail("data")), Step(Fail("disk")), Step(Fail("odd"))
+    outcome, _ = go(store, told, disk, odd, jobs=2)
+    assert outcome.failed[told.digest] == "rows.jsonl, line 3: no column 'chosen'; add it"
+    assert outcome.failed[disk.digest].startswith("the disk is full")
+    assert outcome.failed[odd.digest] == "ValueError: an unexpected value"
+    assert "Traceback" in store.log(odd).read_text()
+
+
+def test_a_step_whose_worker_dies_is_tried_once_more(store, tmp_path):
+    step = Step(Fail("kill", once=str(tmp_path / "tried")), label="fragile")
+    outcome, events = go(store, step)
+    assert step.digest in outcome.done
+    assert [change for change, _, _ in events if change == "retried"] == ["retried"]
+
+
+def test_a_step_whose_worker_dies_twice_fails_with_the_end_of_its_log(store):
+    bad, good = Step(Fail("kill"), label="bad"), Step(Write("good"))
+    outcome, _ = go(store, bad, good)
+    assert "killed" in outcome.failed[bad.digest]
+    assert "the last words of the worker" in outcome.failed[bad.digest]
+    assert good.digest in outcome.done
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from datatrial.engine.local import LocalExecutor
+from datatrial.engine.schedule import run
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store
+from tests.engine.tasks import Sleep, Write
+store = Store(Path(sys.argv[1])); store.open()
+first = Step(Write("first"))
+with LocalExecutor(store, jobs=1, device="cpu") as executor:
+    run([first, Step(Sleep(60, sys.argv[2]), {"x": first})], store, executor, lambda e, s: None)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_worker_outlives_its_parent_and_what_was_done_is_kept(store, tmp_path, how):
+    began = tmp_path / "began"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(store.root), str(began)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.DEVNULL,
+    )
+    while not began.exists() or not began.read_text():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    worker = int(began.read_text())
+    parent.send_signal(how)
+    parent.wait(timeout=20)
+    deadline = time.monotonic() + 10
+    while _alive(worker):
+        assert time.monotonic() < deadline, "the worker outlived its parent"
+        time.sleep(0.1)
+    assert store.has(Step(Write("first")))
+    assert not store.is_running(Step(Sleep(60, "")))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # a zombie is dead
+
+
+def test_two_runs_on_one_store_build_each_step_once(store, tmp_path):
+    runs = tmp_path / "runs"
+    steps = [Step(Write(str(n), runs=str(runs))) for n in range(6)]
+    script = SCRIPT.split("first =")[0] + (
+        "steps = [Step(Write(str(n), runs=sys.argv[2])) for n in range(6)]\n"
+        "with LocalExecutor(store, jobs=2, device='cpu') as executor:\n"
+        "    run(steps, store, executor, lambda e, s: None)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    both = [subprocess.Popen([sys.executable, "-c", script, str(store.root), str(runs)], env=env) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert len(runs.read_text().splitlines()) == 6
+    assert all(store.has(step) for step in steps)

@@ -1,0 +1,88 @@
+"""The schedule, with an executor that works on the spot; `test_local` has real processes."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from datatrial.engine.schedule import Event, run
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store, Work
+from datatrial.records import Runtime
+from tests.engine.tasks import Fail, Write
+
+
+class InProcess:
+    def __init__(self, store: Store, slots: int = 1):
+        self.store, self.slots, self.queue = store, slots, []
+
+    def submit(self, work: Work) -> None:
+        self.queue.append(work)
+        assert len(self.queue) <= self.slots
+
+    def wait(self) -> Iterable[Event]:
+        work = self.queue.pop(0)
+        try:
+            self.store.build(work, Runtime())
+        except Exception as error:
+            return [Event("failed", work.digest, str(error))]
+        return [Event("done", work.digest)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    store.open()
+    return store
+
+
+def go(store, *goals, slots=1):
+    events = []
+    outcome = run(goals, store, InProcess(store, slots), lambda e, s: events.append((e.change, s.label)))
+    return outcome, events
+
+
+def test_every_step_is_built_once_after_its_inputs(store):
+    a = Step(Write("a"), label="a")
+    b = Step(Write("b"), {"a": a}, label="b")
+    c = Step(Write("c"), {"a": Step(Write("a"), label="a"), "b": b}, label="c")
+    outcome, events = go(store, c, slots=3)
+    assert [label for change, label in events if change == "done"] == ["a", "b", "c"]
+    assert outcome.done == {a.digest, b.digest, c.digest}
+
+
+def test_a_second_run_does_nothing(store):
+    goal = Step(Write("b"), {"a": Step(Write("a"))}, label="goal")
+    go(store, goal)
+    outcome, events = go(store, goal)
+    assert {change for change, _ in events} == {"cached"}
+    assert not outcome.done
+    assert len(outcome.cached) == 2
+
+
+def test_a_failure_stops_only_what_depends_on_it(store):
+    bad = Step(Fail("data"), label="bad")
+    below = Step(Write("x"), {"bad": bad}, label="below")
+    far_below = Step(Write("y"), {"below": below, "bad": bad}, label="far below")
+    good = Step(Write("z"), label="good")
+    outcome, _ = go(store, far_below, good)
+    assert outcome.failed.keys() == {bad.digest}
+    assert outcome.skipped == {s.digest: "needs bad, which failed" for s in (below, far_below)}
+    assert store.has(good)
+    assert "line 3" in store.failure(bad)
+
+
+def test_a_success_forgets_the_earlier_failure(store, tmp_path):
+    step = Step(Fail("data", once=str(tmp_path / "tried")))
+    go(store, step)
+    assert store.failure(step)
+    go(store, step)
+    assert store.failure(step) is None
+
+
+def test_what_the_longest_chain_waits_for_comes_first(store):
+    short = Step(Write("short"), label="short")
+    first = Step(Write("first"), label="first")
+    chain = Step(Write("last"), {"x": Step(Write("next"), {"x": first}, label="next")}, label="last")
+    _, events = go(store, short, chain)
+    started = [label for change, label in events if change == "started"]
+    assert started.index("first") < started.index("short")

@@ -1,0 +1,92 @@
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store, differences
+from datatrial.errors import StoreError
+from datatrial.records import Runtime
+from tests.engine.tasks import Content, Fail, Write
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store")
+    store.open()
+    return store
+
+
+def test_a_result_has_a_record_of_how_it_came_about(store, tmp_path):
+    (tmp_path / "file").write_text("outside")
+    source = Step(Write("a"), label="the source")
+    store.build(store.work(source), Runtime())
+    step = Step(Write("b"), {"x": source}, {"y": Content(tmp_path)}, label="b")
+    (tmp_path / "text").write_text("!")
+    result = store.build(store.work(step), Runtime(device="cpu"))
+    record = json.loads((result / "record.json").read_text())
+    assert (result / "text").read_text() == "ba!"
+    assert record["recipe"] == step.recipe
+    assert record["label"] == "b"
+    assert record["device"] == "cpu"
+    assert record["files"].keys() == {"text"}
+    assert len(record["files"]["text"]) == 64
+    assert record["packages"]["torch"]
+    assert record["peak_memory_mib"]["host"] > 0
+
+
+def test_a_failed_step_leaves_no_result_and_its_leftovers_do_no_harm(store, tmp_path):
+    step = Step(Fail("data", once=str(tmp_path / "tried")))
+    with pytest.raises(Exception, match="line 3"):
+        store.build(store.work(step), Runtime())
+    assert not store.has(step)
+    assert store.has(step) is store.path(step).exists()
+    result = store.build(store.work(step), Runtime())
+    assert sorted(p.name for p in result.iterdir()) == ["half", "record.json"]
+
+
+def test_a_folder_without_a_record_is_no_result(store):
+    step = Step(Write("a"))
+    store.path(step).mkdir(parents=True)
+    (store.path(step) / "text").write_text("stale")
+    assert not store.has(step)
+    assert (store.build(store.work(step), Runtime()) / "text").read_text() == "a"
+
+
+def test_an_entry_is_built_once_however_many_ask_for_it(store, tmp_path):
+    work = store.work(Step(Write("a", runs=str(tmp_path / "runs"))))
+    threads = [threading.Thread(target=store.build, args=(work, Runtime())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len((tmp_path / "runs").read_text().splitlines()) == 1
+
+
+def test_an_unwritable_store_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write to the store .*/file/store.*--store"):
+        Store(tmp_path / "file" / "store").open()
+
+
+def test_the_nearest_record_is_the_one_that_differs_least(store):
+    def step(text: str, x: str) -> Step:
+        return Step(Write(text), {}, {"x": Content(Path(), x)})
+
+    for old in (step("one", "1"), step("two", "2")):
+        (store.root / "x").mkdir(exist_ok=True)
+        store.build(store.work(Step(old.task)), Runtime())
+    nearest = store.nearest(Step(Write("two")))
+    assert nearest is not None
+    assert nearest[1]["recipe"]["task"]["text"] == "two"
+
+
+def test_differences_name_each_changed_setting():
+    old = {"task": {"lr": 1, "lora": {"r": 8}, "ops": [{"n": 1}, {"n": 2}]}, "inputs": {}}
+    new = {"task": {"lr": 1, "lora": {"r": 16}, "ops": [{"n": 1}, {"n": 3}], "extra": True}, "inputs": {}}
+    assert differences(old, new) == [
+        "task.extra: null -> true",
+        "task.lora.r: 8 -> 16",
+        "task.ops[1].n: 2 -> 3",
+    ]

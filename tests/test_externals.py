@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from datatrial.errors import DataError
+from datatrial.externals import HubExternal, LocalExternal, Lock, Resolver
+from datatrial.records import HubFiles, LocalFiles
+
+LIMA = HubFiles("GAIR/lima", patterns=("*.jsonl",), gated="accept the terms, set HF_TOKEN")
+
+
+def mirror(root, text="rows", name="train.jsonl"):
+    folder = root / "GAIR" / "lima"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return root
+
+
+def test_a_file_is_identified_by_its_content_not_its_place(tmp_path):
+    resolver = Resolver(Lock(None))
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("same")
+    one, other = (resolver.resolve(LocalFiles(tmp_path / name)) for name in ("a", "b"))
+    assert one.digest == other.digest
+    (tmp_path / "b").write_text("else")
+    assert resolver.resolve(LocalFiles(tmp_path / "b")).digest != one.digest
+
+
+def test_hub_root_stands_in_for_the_hub_and_counts_by_content(tmp_path):
+    whole, partial = mirror(tmp_path / "whole", "row\nrow\n"), mirror(tmp_path / "partial", "row\n")
+    found = [Resolver(Lock(None), root).resolve(LIMA) for root in (whole, partial)]
+    assert all(isinstance(external, LocalExternal) for external in found)
+    assert found[0].digest != found[1].digest
+    assert found[0].locate() == whole / "GAIR" / "lima"
+
+
+def test_only_the_files_asked_for_count(tmp_path):
+    root = mirror(tmp_path)
+    before = Resolver(Lock(None), root).resolve(LIMA).digest
+    mirror(tmp_path, "about", "README.md")
+    assert Resolver(Lock(None), root).resolve(LIMA).digest == before
+    mirror(tmp_path, "more", "test.jsonl")
+    assert Resolver(Lock(None), root).resolve(LIMA).digest != before
+
+
+def test_a_mirror_without_the_files_asked_for_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"GAIR/lima holds none of the files looked for \(\*\.jsonl\)"):
+        Resolver(Lock(None), mirror(tmp_path, name="other.txt")).resolve(LIMA)
+
+
+def test_a_repository_that_the_mirror_lacks_is_taken_from_the_hub(tmp_path):
+    external = Resolver(Lock(None), tmp_path).resolve(LIMA)
+    assert isinstance(external, HubExternal)
+    assert "not resolved yet" in external.digest
+
+
+def test_the_locked_commit_is_used_from_then_on(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    class Hub:
+        def repo_info(self, repo, repo_type, revision):
+            assert (repo, repo_type, revision) == ("GAIR/lima", "dataset", "main")
+            return type("Info", (), {"sha": "1" * 40})
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    study = tmp_path / "study.yaml"
+    assert Resolver(Lock.beside(study), ask_hub=True).resolve(LIMA).digest == "1" * 40
+    assert json.loads((tmp_path / "study.lock").read_text()) == {"dataset GAIR/lima@main": "1" * 40}
+    monkeypatch.setattr(Hub, "repo_info", lambda *a, **k: pytest.fail("asked the hub again"))
+    assert Resolver(Lock.beside(study), ask_hub=True).resolve(LIMA).digest == "1" * 40
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("GatedRepoError", "refuses access to the dataset GAIR/lima: accept the terms, set HF_TOKEN"),
+        ("RepositoryNotFoundError", "dataset GAIR/lima is not on the hub"),
+        ("RevisionNotFoundError", "no revision 'main'"),
+        ("ConnectionError", "cannot read the dataset GAIR/lima .* set hub_root"),
+    ],
+)
+def test_what_the_hub_refuses_is_explained(monkeypatch, error, message):
+    import builtins
+
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    kind = getattr(errors, error, None) or getattr(builtins, error)
+
+    def refuse(*args, **kwargs):
+        raise kind.__new__(kind)  # as the hub's client would, but for the response that its errors carry
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", refuse)
+    with pytest.raises(DataError, match=message):
+        Resolver(Lock(None), ask_hub=True).resolve(LIMA)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="there is no"):
+        Resolver(Lock(None)).resolve(LocalFiles(tmp_path / "nowhere"))
+
+
+def test_the_digest_of_a_large_file_is_remembered_until_it_changes(tmp_path, monkeypatch):
+    from datatrial import externals
+
+    monkeypatch.setattr(externals, "REMEMBERED_SIZE", 1)
+    file, memory = tmp_path / "large", tmp_path / "digests.json"
+    file.write_text("one")
+    resolver = Resolver(Lock(None), remembered=memory)
+    first = resolver.resolve(LocalFiles(file)).digest
+    with monkeypatch.context() as patch:
+        patch.setattr(externals, "file_digest", lambda path: pytest.fail("read again"))
+        assert resolver.resolve(LocalFiles(file)).digest == first
+    file.write_text("other")
+    assert resolver.resolve(LocalFiles(file)).digest != first

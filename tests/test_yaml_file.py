@@ -1,0 +1,75 @@
+import pytest
+
+from datatrial.errors import StudyError
+from datatrial.yaml_file import YamlFile, written
+
+TEXT = """\
+name: x
+training:
+  sft: {learning_rate: 1e-4, epochs: 2}
+contrasts:
+  - {arm: a, against: b, on: [mmlu]}
+  - arm: c
+"""
+
+
+def test_values_are_plain_and_yaml_1_2():
+    values = YamlFile.parse(TEXT).values
+    assert values["training"]["sft"] == {"learning_rate": 0.0001, "epochs": 2}  # 1e-4 is a number
+    assert values["contrasts"][0]["on"] == ["mmlu"]  # and `on` is no truth value
+    assert type(values["training"]) is dict
+    assert type(values["name"]) is str
+
+
+def test_every_place_has_its_line():
+    file = YamlFile.parse(TEXT)
+    assert file.line(("training", "sft")) == 3
+    assert file.line(("contrasts", 1, "arm")) == 6
+    assert file.line(("contrasts", 1, "no such key")) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [x", "line 1: not valid YAML"),
+        ("name: x\nname: y", "duplicate key"),
+        ("- a\n- b", "should be a mapping"),
+        ("", "should be a mapping"),
+        ("a: *nowhere", "undefined alias"),
+        ("a: !!python/object:os.system {}\nb: [", "not valid YAML"),
+    ],
+)
+def test_what_is_not_a_yaml_mapping_is_refused_with_its_line(text, message):
+    with pytest.raises(StudyError, match=message):
+        YamlFile.parse(text)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"there is no .*nowhere\.yaml.*datatrial init"):
+        YamlFile.read(tmp_path / "nowhere.yaml")
+
+
+def test_overrides_reach_into_mappings_and_lists_and_make_what_is_absent():
+    file = YamlFile.parse(TEXT).with_overrides(
+        ["training.sft.epochs=3", "training.dpo.beta=0.2", "contrasts.1.arm=d", "seeds=[0, 1]", "name=null"]
+    )
+    assert file.values["training"] == {"sft": {"learning_rate": 0.0001, "epochs": 3}, "dpo": {"beta": 0.2}}
+    assert file.values["contrasts"][1] == {"arm": "d"}
+    assert file.values["seeds"] == [0, 1]
+    assert file.values["name"] is None
+
+
+@pytest.mark.parametrize("text", ["epochs", "=3", "contrasts.7.arm=x", "contrasts.last=x", "name.deeper=1", "seeds=[1"])
+def test_an_override_that_cannot_be_meant_is_refused(text):
+    with pytest.raises(StudyError):
+        YamlFile.parse(TEXT).with_overrides([text])
+
+
+def test_overrides_leave_the_original_as_it_was():
+    file = YamlFile.parse(TEXT)
+    file.with_overrides(["training.sft.epochs=3"])
+    assert file.values["training"]["sft"]["epochs"] == 2
+
+
+def test_places_are_written_as_people_write_them():
+    assert written(("arms", "lima", 0, "sft")) == "arms.lima[0].sft"
