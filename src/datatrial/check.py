@@ -41,6 +41,8 @@ def _invalid(build: Callable[[], Any], values: Any, at: Place) -> Iterator[Found
         build()
     except ValidationError as error:
         for detail in error.errors(include_url=False):
+            if "after validation" in detail["msg"] and detail["input"]:
+                continue  # pydantic counts only the valid items of a list; the others are reported themselves
             place = (*at, *_within(values, detail["loc"]))
             yield place, _message(detail["msg"], detail["input"])
 
@@ -166,7 +168,10 @@ class _Parts:
             named = [entry for entry in named if entry[2] is not titles]
         for place, name, known in named:
             if isinstance(name, str) and name not in known and name.partition("/")[0] not in known:
-                yield place, f"there is no {name!r}; {did_you_mean(name, known)}"  # `benchmark/group` is one group's score
+                yield (
+                    place,
+                    f"there is no {name!r}; {did_you_mean(name, known)}",
+                )  # `benchmark/group` is one group's score
 
 
 def _misplaced(

@@ -54,7 +54,8 @@ class Settings(BaseModel):
     def _detail(cls, error: ErrorDetails) -> InitErrorDetails:
         message = error["msg"]
         if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-            message = f"unknown key; {did_you_mean(str(error['loc'][0]), list(cls.model_fields))}"
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            message = f"unknown key; {did_you_mean(str(error['loc'][0]), known)}"
         problem = PydanticCustomError("problem", "{message}", {"message": message})
         return InitErrorDetails(type=problem, loc=error["loc"], input=error["input"])
 

@@ -8,9 +8,9 @@ from datatrial.component import Component
 from datatrial.engine.step import Step, upstream_first
 from datatrial.errors import DatatrialError, Problem, StudyError
 from datatrial.externals import HubExternal, Resolver
-from datatrial.report.page import ArmText, DataEntry, MissingRun, Report, StageEntry
+from datatrial.records import EvaluationRun
+from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, StageRun
 from datatrial.statistics.contrasts import Contrasts
-from datatrial.statistics.declared import EvaluationRun
 from datatrial.study import ArmStage, Study
 
 
@@ -145,32 +145,30 @@ def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun], data
         for r in complete
         for title, step in r.scores.items()
     )
-    present = {run.arm for run in complete}
     contrasts = Step(
         Contrasts(
             runs=evaluations,
             baseline=study.baseline_arm,
-            declared=tuple(c for c in study.contrasts if {c.arm, c.against} <= present),
+            declared=study.contrasts,
         ),
         dict(inputs),
         label="contrasts",
     )
     stages = tuple(
-        StageEntry(
-            arm=r.arm, seed=r.seed, stage=entry.kind, data=entry.target, input=named(_input(r, f"stage{n}"), step)
-        )
+        StageRun(arm=r.arm, seed=r.seed, stage=entry.kind, data=entry.target, input=named(_input(r, f"stage{n}"), step))
         for r in complete
         for n, (entry, step) in enumerate(r.stages)
     )
-    entries = tuple(DataEntry(name=name, input=named(f"data/{name}", step)) for name, step in data.items())
+    entries = tuple(NamedInput(name=name, input=named(f"data/{name}", step)) for name, step in data.items())
     report = Report(
         name=study.name,
         about=study.about,
         baseline=study.baseline_arm,
-        arms=tuple(ArmText(name=arm, description=_description(entries)) for arm, entries in study.arms.items()),
+        arms=tuple(ReportArm(name=arm, description=_description(entries)) for arm, entries in study.arms.items()),
         runs=evaluations,
         stages=stages,
         data=entries,
+        model="model",
         missing=tuple(missing),
         study=study.text,
     )

@@ -14,6 +14,8 @@ from datatrial.records import Runtime
 if TYPE_CHECKING:
     import polars as pl
 
+    from datatrial.report.tables import TextTable
+
 
 @dataclass(frozen=True)
 class Results:
@@ -65,9 +67,22 @@ class Results:
         """One row per contrast and endpoint (the fields of `records.Contrast`)."""
         return self._table("contrasts")
 
+    def tables(self) -> "list[TextTable]":
+        """The report's tables in words: benchmarks, safety by group, and claims or contrasts."""
+        from datatrial.report.analysis import Analysis
+        from datatrial.report.tables import benchmark_table, claims_table, contrasts_table, safety_table
+
+        analysis = Analysis.read(self._contrasts)
+        safety = [safety_table(analysis, benchmark) for benchmark in analysis.safety_benchmarks]
+        return [benchmark_table(analysis), *safety, (claims_table if analysis.claims else contrasts_table)(analysis)]
+
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl
 
+        return pl.read_parquet(self._contrasts / f"{name}.parquet")
+
+    @property
+    def _contrasts(self) -> Path:
         if self.summary is None:
             raise LookupError("the study has no results yet: its baseline has not been scored")
-        return pl.read_parquet(self.store.path(self.summary.inputs["contrasts"]) / f"{name}.parquet")
+        return self.store.path(self.summary.inputs["contrasts"])

@@ -42,7 +42,7 @@ class Table:
         missing = [c for c in SCHEMAS[form] if c not in rows.columns]
         if missing:
             raise DataError(f"{form} need the columns {', '.join(SCHEMAS[form])}; missing: {', '.join(missing)}")
-        rows = rows.with_columns(_cast(rows[name], dtype, form) for name, dtype in SCHEMAS[form].items())
+        rows = rows.with_columns(_cast(rows, name, dtype, form) for name, dtype in SCHEMAS[form].items())
         return cls(rows, DataCard(form=form, rows=rows.height, **about))
 
     def keep(self, mask: "pl.Series | pl.Expr", reason: str) -> "Table":
@@ -72,16 +72,16 @@ class Table:
         return cls(pl.read_parquet(result / "rows.parquet"), DataCard(**card, drops=drops))
 
 
-def _cast(column: pl.Series, dtype: pl.DataType, form: Form) -> pl.Series:
+def _cast(rows: pl.DataFrame, name: str, dtype: pl.DataType, form: Form) -> pl.Series:
     try:
-        column = column.cast(dtype)
+        column = rows.select(pl.col(name).cast(dtype)).to_series()  # unlike Series.cast, this drops further fields
     except pl.exceptions.PolarsError as error:
         what = str(error).partition("\n")[0]
-        raise DataError(f"{form}: the column {column.name!r} should be {dtype}, not {column.dtype} ({what})") from None
+        raise DataError(f"{form}: the column {name!r} should be {dtype}, not {rows[name].dtype} ({what})") from None
     if column.null_count():
         first = int(column.is_null().arg_max() or 0) + 1
         raise DataError(
-            f"{form}: the column {column.name!r} is empty (null) in {column.null_count()} rows, first in row {first}; "
+            f"{form}: the column {name!r} is empty (null) in {column.null_count()} rows, first in row {first}; "
             "fill them in or leave those rows out"
         )
     return column

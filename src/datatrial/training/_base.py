@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from datatrial.component import Family
+from datatrial.component import Family, Settings
 from datatrial.prompts import PromptFormat
 from datatrial.records import Form, Runtime
 
 
-class Lora(BaseModel):
+class Lora(Settings):
     """LoRA's settings (Hu et al. 2021), named as in PEFT but for its `lora_` prefix."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     r: int = Field(8, gt=0)
     alpha: float = Field(16, gt=0)
@@ -41,6 +40,16 @@ class Stage(Family):
     held_out: float = Field(0.05, ge=0, lt=1)  # share of the examples kept out of training, to measure the loss on
     seed: int = 0  # the order of the data and the initialization of LoRA
     trl: Mapping[str, Any] = Field(default_factory=dict)  # any further setting of TRL's config, by its own name
+
+    @field_validator("trl")
+    @classmethod
+    def _known_to_trl(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        from datatrial.training._trl_settings import problem_with
+
+        kind = cls.__module__.rpartition(".")[2]
+        if problems := [problem for name in settings if (problem := problem_with(name, kind))]:
+            raise PydanticCustomError("trl", "{problems}", {"problems": "; ".join(problems)})
+        return settings
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         raise NotImplementedError

@@ -1,0 +1,188 @@
+"""What a model answered, item by item, and what it would have scored without knowing anything."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datatrial.evaluation._harness import Loaded, Outcome
+
+_SURE, _NEVER = (0.0, True), (-1000.0, False)  # answers (log-likelihood, greedy) of a model sure of one choice
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a task, as no model has seen it yet."""
+
+    name: str  # task:number
+    task: str
+    question: str
+    choices: tuple[str, ...]  # empty where the answer is generated
+    target: str
+    if_sure: Mapping[str, Sequence[float]]  # metric → the score of a model that is sure of choice 0, 1, …
+
+    def right(self, metric: str) -> list[int]:
+        """The choices that score best under a metric."""
+        scores = self.if_sure.get(metric, ())
+        return [i for i, score in enumerate(scores) if score == max(scores) > 0]
+
+
+def read_items(loaded: Loaded, limit: int | None) -> dict[str, dict[int, Item]]:
+    """The items of every task by their number in it; the first `limit` of each task."""
+    items: dict[str, dict[int, Item]] = {}
+    for name, task in loaded.tasks.items():
+        docs = task.doc_iterator(limit=limit)
+        items[name] = {number: _item(task, name, number, doc) for number, doc in docs}
+    return items
+
+
+def _item(task: Any, name: str, number: int, doc: Any) -> Item:
+    has_choices = task.OUTPUT_TYPE == "multiple_choice"
+    choices = tuple(str(choice) for choice in task.doc_to_choice(doc)) if has_choices else ()
+    target = task.doc_to_target(doc)
+    question = task.doc_to_text(doc)
+    if not isinstance(question, str):  # the choices are put before one common ending, as in WinoGrande
+        question = str(target)
+    if_sure: dict[str, list[float]] = {}
+    # lm-eval's own scoring says what an answer is worth, so that one rule serves every task, TruthfulQA's included.
+    requests = len(choices) * (2 if "acc_mutual_info" in task._metric_fn_list else 1)
+    for sure in range(len(choices)):
+        scores = task.process_results(doc, [_SURE if i == sure else _NEVER for i in range(requests)])
+        for metric, value in scores.items():
+            if _is_number(value):
+                if_sure.setdefault(metric, []).append(float(value))
+    return Item(f"{name}:{number}", name, question, choices, _text(target), if_sure)
+
+
+def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: Outcome, metric: str) -> list[dict[str, Any]]:
+    """One row an item: its question, its choices with their log-likelihoods, what was chosen, and what is right.
+
+    The choice is the one that counts under the metric: for `acc_norm`, log-likelihoods are divided by the choice's
+    length in characters, for `acc_bytes` in bytes.
+    """
+    several = len(items) > 1
+    rows = []
+    for task, numbered in items.items():
+        for sample in _one_filter(outcome.samples[task], metric):
+            item = numbered[sample["doc_id"]]
+            likelihoods = _likelihoods(item, sample)
+            rows.append(
+                {
+                    "item": item.name,
+                    "stratum": task if several else "",
+                    "question": item.question,
+                    "choices": list(item.choices),
+                    "log_likelihoods": likelihoods,
+                    "chosen": _chosen(item, likelihoods, _plain(metric)),
+                    "right": item.right(_plain(metric)),
+                    "response": None if item.choices else _text(sample["filtered_resps"]),
+                    "target": item.target,
+                }
+            )
+    return rows
+
+
+def score_rows(outcome: Outcome, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each item and metric: the metric's value for the item."""
+    several = len(outcome.samples) > 1
+    rows = []
+    for task, samples in outcome.samples.items():
+        for sample in samples:
+            for name, value in _values(sample).items():
+                if name in metrics:
+                    row = {"item": f"{task}:{sample['doc_id']}", "stratum": task if several else ""}
+                    rows.append({**row, "metric": name, "value": value})
+    return rows
+
+
+def item_means(outcome: Outcome) -> dict[str, dict[str, float]]:
+    """For each task the mean over its items of every metric that gives an item a number."""
+    means: dict[str, dict[str, float]] = {}
+    for task, samples in outcome.samples.items():
+        values: dict[str, list[float]] = {}
+        for sample in samples:
+            for name, value in _values(sample).items():
+                values.setdefault(name, []).append(value)
+        means[task] = {name: math.fsum(v) / len(v) for name, v in values.items()}
+    return means
+
+
+def chance(items: Sequence[Item]) -> dict[str, float]:
+    """The expected score of guessing uniformly, for each metric; items without choices have none."""
+    return {
+        metric: math.fsum(float(np.mean(item.if_sure[metric])) for item in items) / len(items)
+        for metric in _metrics_of_all(items)
+    }
+
+
+def majority(items: Sequence[Item]) -> dict[str, float]:
+    """The score of always giving the one position that scores best, for each metric.
+
+    Left out where the right choice is always at one position although the choices are other texts in each item, as
+    in TruthfulQA's file: no model sees the position.
+    """
+    longest = max((len(item.choices) for item in items), default=0)
+    same_texts = len({item.choices for item in items}) == 1
+    scores = {}
+    for metric in _metrics_of_all(items):
+        if same_texts or len({tuple(item.right(metric)[:1]) for item in items}) > 1:
+            by_position = [
+                math.fsum(i.if_sure[metric][p] for i in items if p < len(i.choices)) / len(items)
+                for p in range(longest)
+            ]
+            scores[metric] = max(by_position)
+    return scores
+
+
+def same_answer(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of items answered with the commonest position; 1 is a constant answerer. None without choices."""
+    chosen = Counter(row["chosen"] for row in rows if row["chosen"] is not None)
+    return chosen.most_common(1)[0][1] / len(rows) if chosen else None
+
+
+def metric_name(key: str) -> str:
+    """lm-eval's "metric,filter" as shown here: without the filter where there is none."""
+    return key.removesuffix(",none")
+
+
+def _plain(metric: str) -> str:
+    return metric.partition(",")[0]
+
+
+def _metrics_of_all(items: Sequence[Item]) -> list[str]:
+    return [m for m in items[0].if_sure if all(m in item.if_sure for item in items)] if items else []
+
+
+def _values(sample: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {m: sample[m] for m in sample["metrics"] if _is_number(sample[m])}
+    return {metric_name(f"{metric},{sample['filter']}"): float(value) for metric, value in numbers.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.number | np.bool_)
+
+
+def _one_filter(samples: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
+    wanted = metric.partition(",")[2] or samples[0]["filter"]
+    return [sample for sample in samples if sample["filter"] == wanted]
+
+
+def _likelihoods(item: Item, sample: Mapping[str, Any]) -> list[float]:
+    return [float(answer[0]) for answer in sample["filtered_resps"][: len(item.choices)]]
+
+
+def _chosen(item: Item, likelihoods: Sequence[float], metric: str) -> int | None:
+    if not likelihoods:
+        return None
+    lengths = {"acc_norm": [len(c) for c in item.choices], "acc_bytes": [len(c.encode()) for c in item.choices]}
+    return int(np.argmax(np.array(likelihoods) / np.array(lengths.get(metric, [1] * len(likelihoods)), dtype=float)))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,128 @@
+"""Benchmarks of lm-eval (Gao et al., EleutherAI/lm-evaluation-harness): its stock tasks, or tasks of one's own."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from datatrial.errors import DataError, Problem
+from datatrial.evaluation._base import Benchmark
+from datatrial.records import Form, Needs, Runtime
+
+if TYPE_CHECKING:
+    from datatrial.evaluation._answers import Item
+    from datatrial.evaluation._harness import Loaded
+    from datatrial.evaluation._tasks import Tasks
+
+# Task objects with their items, kept in the worker: reading MMLU's data takes longer than scoring a small model on it.
+# The key holds all settings, since a task object that ran 0-shot would ignore another number of shots.
+_LOADED: dict[str, "tuple[Loaded, dict[str, dict[int, Item]]]"] = {}
+
+
+class LmEval(Benchmark):
+    """A task or group of lm-eval, scored by lm-eval itself: the numbers are those of the `lm_eval` command.
+
+    Writes `scores.parquet` (item, stratum, metric, value: metrics that are means of their items), `items.parquet`
+    (question, choices, log-likelihoods in nats, chosen and right positions), `summary.json`, and for a `data` set of
+    questions `task/`, with which `lm_eval --tasks questions --include_path .`, called there, repeats the measurement.
+    """
+
+    forms: ClassVar[tuple[Form, ...]] = ("questions",)
+
+    task: str | None = Field(None, exclude=True)  # a stock name, or a YAML file; what it holds counts, not its name
+    num_fewshot: int | None = Field(
+        None, ge=0
+    )  # None: as the task says; a task that says 0 stays 0-shot, as in lm-eval
+    limit: int | None = Field(None, gt=0)  # the first items of each task only
+    chat_template: bool = False
+    metric: str | None = None  # the endpoint; None: acc_norm where the task has it (acc for `data`), else its first
+
+    @field_validator("task")
+    @classmethod
+    def _beside_the_study(cls, task: str | None, info: ValidationInfo) -> str | None:
+        if task is None or not task.endswith((".yaml", ".yml")):
+            return task
+        return str((info.context or {}).get("folder", Path.cwd()) / Path(task).expanduser())
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.task is None) == (self.data is None):
+            raise ValueError("give either `task` (of lm-eval, or a YAML file) or `data` (a data set of questions)")
+        return self
+
+    @property
+    def title(self) -> str:
+        return self.name or self.data or (Path(self.task).stem if "/" in str(self.task) else str(self.task))
+
+    @cached_property
+    def tasks(self) -> "Tasks":
+        """What `task` stands for.
+
+        Raises: DataError when lm-eval knows no such task, or a file cannot be used.
+        """
+        from datatrial.evaluation._tasks import read_tasks
+
+        return read_tasks(str(self.task))
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with `task` and `metric`, each with the setting's name as its place; for `datatrial check`."""
+        from datatrial.evaluation._stock import find
+        from datatrial.evaluation._tasks import is_file, unknown
+
+        if self.task is None:
+            return []
+        if not is_file(self.task) and find(self.task) is None:
+            return [Problem("task", *unknown(self.task))]
+        try:
+            self.needs()
+        except DataError as problem:
+            return [Problem("task", str(problem))]
+        known = self._declared_metrics()
+        if self.metric and known and self.metric.partition(",")[0] not in known:
+            return [Problem("metric", f"{self.title} has no metric {self.metric!r}", f"it has {', '.join(known)}")]
+        return []
+
+    def _declared_metrics(self) -> list[str]:
+        listed = [leaf.settings.get("metric_list") or [] for leaf in self.tasks.leaves]
+        metrics = [m.get("metric") for task in listed for m in task]
+        return list(dict.fromkeys(m for m in metrics if isinstance(m, str))) if all(listed) else []
+
+    def identity(self) -> dict[str, Any]:
+        identity = super().identity()
+        return identity if self.task is None else {**identity, "tasks": self.tasks.identity}
+
+    def needs(self) -> Mapping[str, Needs]:
+        from datatrial.evaluation._task_data import needs_of
+
+        return {} if self.task is None else needs_of(self.tasks.leaves)
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        from datatrial.evaluation import _harness, _questions, _summary
+        from datatrial.models.loading import load_policy
+
+        if self.data is None:
+            tasks, files = self.tasks, {}
+        else:
+            tasks, files = _questions.write_task(inputs["data"], out / "task")
+        loaded, items = self._load(tasks, inputs, files, runtime)
+        model, tokenizer = load_policy(inputs["policy"], runtime.device)
+        outcome = _harness.score(
+            loaded, model, tokenizer, limit=self.limit, chat_template=self.chat_template, runtime=runtime
+        )
+        preferred = () if self.data else ("acc_norm",)
+        _summary.write(out, tasks, items, outcome, _summary.Endpoint(self.metric, preferred))
+
+    def _load(
+        self, tasks: "Tasks", inputs: Mapping[str, Path], files: Mapping[str, Path], runtime: Runtime
+    ) -> "tuple[Loaded, dict[str, dict[int, Item]]]":
+        from datatrial.evaluation import _answers, _harness
+
+        read = {name: str(path) for name, path in sorted(inputs.items()) if name != "policy"}
+        key = json.dumps([self.identity(), read])
+        if key not in _LOADED:
+            loaded = _harness.load(tasks, {**inputs, **files}, self.num_fewshot, runtime)
+            _LOADED[key] = loaded, _answers.read_items(loaded, self.limit)
+        return _LOADED[key]

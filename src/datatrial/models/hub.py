@@ -1,0 +1,130 @@
+"""A model of the Hugging Face hub, or in a folder on this machine."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from datatrial.errors import ModelError
+from datatrial.models._base import Model
+from datatrial.records import HubFiles, LocalFiles, ModelRef, Needs, Runtime, read_json
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+ADAPTER = "adapter_config.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+
+# Of a hub repository, pickled weights and Mistral's `consolidated.safetensors` are left out: most repositories that have
+# them hold the same weights twice.
+WANTED = ("*.json", "model*.safetensors", "adapter_model.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+def _folder_or_id(path: str, info: ValidationInfo) -> str:
+    """An absolute folder (a relative one is relative to the study file), or a hub id as it is.
+
+    `org/name` is a hub id unless there is a folder of that name with a model in it.
+    """
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    local = folder / Path(path).expanduser()
+    has_model = (local / "config.json").exists() or (local / ADAPTER).exists()
+    return path if HUB_ID.fullmatch(path) and not path.startswith((".", "~")) and not has_model else str(local)
+
+
+class Hub(Model):
+    """An existing model, or a LoRA adapter on the study's base model.
+
+    What counts as its identity is the commit or the content of the files, not how they are named. Code that comes with
+    a model is never run.
+    """
+
+    path: Annotated[str, AfterValidator(_folder_or_id)] = Field(min_length=1, exclude=True)
+    revision: str = Field("main", exclude=True)  # branch, tag or commit; of hub ids only
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.path).is_absolute()
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether this is a local LoRA adapter, which needs the input `base`; of a hub id nothing is known yet."""
+        return self.is_local and (Path(self.path) / ADAPTER).exists()
+
+    def needs(self) -> Mapping[str, Needs]:
+        if self.is_local:
+            return {"weights": LocalFiles(Path(self.path))}
+        terms = f"accept the terms at https://huggingface.co/{self.path} and set HF_TOKEN"
+        return {"weights": HubFiles(self.path, "model", self.revision, WANTED, gated=terms)}
+
+    def problems(self) -> list[str]:
+        """What is missing in a local folder; nothing is loaded, nothing asked of the hub."""
+        if not self.is_local:
+            return []
+        folder = Path(self.path)
+        if not folder.is_dir():
+            return [f"no folder {folder}; give a model's folder, or a hub id such as org/name"]
+        return adapter_problems(folder) if self.is_adapter else weights_problems(folder)
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        """Write where the model lies. Reads the input `base` (a result with `model.json`) when it is an adapter.
+
+        Raises: ModelError when files are missing.
+        """
+        folder = inputs["weights"].absolute()
+        if (folder / ADAPTER).exists():
+            ref = self._on_base(folder, inputs)
+        else:
+            _raise_first(weights_problems(folder, pickled=self.is_local))
+            ref = ModelRef(str(folder), dtype=self.dtype)
+        ref.relative_to(out).write(out)
+
+    def _on_base(self, folder: Path, inputs: Mapping[str, Path]) -> ModelRef:
+        _raise_first(adapter_problems(folder, pickled=self.is_local))
+        if "base" not in inputs:
+            raise ModelError(
+                f"{self.path} is a LoRA adapter, no whole model; name it in an arm: [{{model: {self.path}}}]"
+            )
+        base = ModelRef.read(inputs["base"])
+        if base.adapter:
+            raise ModelError(f"{self.path} is a LoRA adapter, and so is the study's model: only one can be used")
+        return ModelRef(base.weights, str(folder), base.dtype)
+
+
+def weights_problems(folder: Path, pickled: bool = True) -> list[str]:
+    """What a folder lacks of a model: its config, all its weights, its tokenizer.
+
+    Pickled weights count only where they are part of the folder's identity.
+    """
+    found = []
+    if not (folder / "config.json").exists():
+        found.append(f"no config.json in {folder}: it should be the folder that save_pretrained wrote")
+    found += _missing_weights(folder, ["model.safetensors", *["pytorch_model.bin"] * pickled])
+    if not any((folder / name).exists() for name in TOKENIZERS):
+        found.append(f"no tokenizer in {folder}: expected tokenizer.json (save the model's tokenizer there too)")
+    return found
+
+
+def adapter_problems(folder: Path, pickled: bool = True) -> list[str]:
+    """What a folder lacks of a LoRA adapter as PEFT saves them."""
+    if found := _missing_weights(folder, ["adapter_model.safetensors", *["adapter_model.bin"] * pickled]):
+        return found
+    kind = read_json(folder / ADAPTER).get("peft_type")
+    return [] if kind == "LORA" else [f"the adapter in {folder} is of type {kind}; only LORA can be used"]
+
+
+def _missing_weights(folder: Path, accepted: list[str]) -> list[str]:
+    """What lacks of the first kind of weights that is there, in one file or in the parts that an index names."""
+    names = {path.name for path in folder.iterdir()}
+    for weights in accepted:
+        if weights in names:
+            return []
+        if f"{weights}.index.json" in names:
+            parts = read_json(folder / f"{weights}.index.json")["weight_map"].values()
+            lacking = sorted(set(parts) - names)
+            return [f"incomplete weights in {folder}: missing {', '.join(lacking)}"] if lacking else []
+    return [f"no weights in {folder}: expected {' or '.join(accepted)} (or parts of it and their index)"]
+
+
+def _raise_first(problems: list[str]) -> None:
+    if problems:
+        raise ModelError(problems[0])

@@ -1,0 +1,120 @@
+"""Loading policies for training and scoring, with the base model's weights kept between the steps of a worker."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datatrial.errors import ModelError
+from datatrial.records import ModelRef
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class _Base:
+    """A base model nobody trains or patches, and what it was loaded as."""
+
+    key: tuple[str, str, str]
+    model: "PreTrainedModel"
+
+
+_kept: list[_Base] = []  # one at most
+
+
+def load_policy(result: Path, device: str) -> "tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]":
+    """The model of a result (with its LoRA adapter, if it has one) and its tokenizer, ready to score text.
+
+    Every call builds new modules over the same base weights: TRL binds a new `forward` to the model it trains, and
+    PEFT puts its layers into the model it adapts, so a model that was used before would not be the one on disk.
+
+    Raises: ModelError when the folder holds no such model, or only part of its weights.
+    """
+    ref = ModelRef.read(result)
+    model = load_base(ref, device)
+    if ref.adapter:
+        model = load_adapter(model, Path(ref.adapter))
+    return model.eval(), load_tokenizer(Path(ref.weights))
+
+
+def load_base(ref: ModelRef, device: str) -> "PreTrainedModel":
+    """New modules over the base weights of a model, without its adapter, on a device ("cpu", "cuda" or "mps").
+
+    The weights are shared with every other model this returned: do not change them in place.
+    """
+    key = (ref.weights, ref.dtype, device)
+    if not _kept or _kept[0].key != key:
+        _kept.clear()  # before loading: two large models may not fit at once
+        _kept.append(_Base(key, _read_weights(Path(ref.weights), ref.dtype).to(device)))
+    return _rebuilt(_kept[0].model)
+
+
+def load_adapter(model: "PreTrainedModel", folder: Path, **options: Any) -> "PeftModel":
+    """The model with the LoRA adapter of a folder on it, under the name "default"; options as PEFT's.
+
+    Raises: ModelError when the adapter does not fit the model.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder), **options)
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise ModelError(f"the adapter in {folder} does not fit its base model: {_first_line(error)}") from error
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a folder of weights, with a padding token.
+
+    A tokenizer without one pads with its end-of-text (or unknown) token: masks keep padding out of every loss and
+    score, and a new token would need a new row of embeddings.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # each tokenizer class raises what its own file format's reader does
+        raise ModelError(f"cannot load the tokenizer in {folder}: {_first_line(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ModelError(f"the tokenizer in {folder} has no padding, end-of-text or unknown token to pad with")
+    return tokenizer
+
+
+def _read_weights(folder: Path, dtype: str) -> "PreTrainedModel":
+    """The model of a folder; code that comes with a model is never run."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, safetensors and pickle each raise their own
+        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+    # transformers only warns, and draws at random what is missing.
+    if lacking := [*sorted(report["missing_keys"]), *sorted(key[0] for key in report["mismatched_keys"])]:
+        some = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        raise ModelError(f"the weights in {folder} do not fill the model of its config.json: {some}")
+    return model.requires_grad_(False).eval()
+
+
+def _rebuilt(base: "PreTrainedModel") -> "PreTrainedModel":
+    """A copy of the modules, config and buffers whose parameters are new objects over the same memory."""
+    from torch.nn import Parameter
+
+    shared = {id(p): Parameter(p.detach(), requires_grad=False) for p in base.parameters()}
+    return copy.deepcopy(base, dict(shared))
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of a library says first; such messages go on for pages."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

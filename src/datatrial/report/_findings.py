@@ -1,0 +1,191 @@
+"""All that the report shows, read from the results that it is given."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from datatrial.records import DataCard, read_json
+from datatrial.report.analysis import Analysis
+from datatrial.report.page import Report, StageRun
+from datatrial.tables import Table
+
+EXAMPLE = 700  # characters of a row that are shown
+SPACED = r"\S+"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stage of an arm, for all its seeds; later stages of other arms may build on it, too."""
+
+    kind: str
+    data: str
+    arms: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    history: pl.DataFrame  # seed, step, metric, value
+    counts: tuple[Mapping[str, Any], ...]  # `training.json` of each seed
+    seconds: float  # of all seeds
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind.upper()} on {self.data}"
+
+    def mean(self, name: str) -> float | None:
+        """A count of `training.json`, mean over the seeds."""
+        found = [counts[name] for counts in self.counts if counts.get(name) is not None]
+        return sum(found) / len(found) if found else None
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """A data set: its card, how long its texts are, and one row to look at."""
+
+    name: str
+    card: DataCard
+    words: Mapping[str, float]  # mean number of words of each kind of text
+    example: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A step that was run, from its record."""
+
+    what: str
+    digest: str
+    record: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record.get("seconds", 0.0))
+
+    @property
+    def memory(self) -> int | None:
+        """Peak memory of the process, in MiB."""
+        peak = self.record.get("peak_memory_mib")
+        return peak.get("host") if isinstance(peak, dict) else peak
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What sections are made from."""
+
+    settings: Report
+    analysis: Analysis
+    trainings: Sequence[Training]
+    data: Sequence[DataSummary]
+    steps: Sequence[Ran]
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # benchmark → what its results say of themselves
+
+    @classmethod
+    def read(cls, settings: Report, inputs: Mapping[str, Path]) -> "Findings":
+        return cls(
+            settings,
+            Analysis.read(inputs["contrasts"]),
+            _trainings(settings.stages, inputs),
+            [_data(named.name, inputs[named.input]) for named in settings.data],
+            _steps(settings, inputs),
+            _notes(settings, inputs),
+        )
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return sorted({run.seed for run in self.settings.runs if run.seed is not None})
+
+    @cached_property
+    def descriptions(self) -> dict[str, str]:
+        return {arm.name: arm.description for arm in self.settings.arms}
+
+
+def _trainings(stages: Sequence[StageRun], inputs: Mapping[str, Path]) -> list[Training]:
+    """Each distinct stage once: arms that share a result share a line, seeds of one arm's stage are one entry."""
+    first_use: dict[str, tuple[str, int]] = {}  # result → the arm that first has it, and the place in that arm
+    users: dict[tuple[str, int], dict[str, None]] = {}
+    members: dict[tuple[str, int], list[StageRun]] = {}
+    place: dict[tuple[str, int | None], int] = {}
+    for stage in stages:
+        at = place[stage.arm, stage.seed] = place.get((stage.arm, stage.seed), -1) + 1
+        if stage.input not in first_use:
+            first_use[stage.input] = (stage.arm, at)
+            members.setdefault((stage.arm, at), []).append(stage)
+        users.setdefault(first_use[stage.input], {})[stage.arm] = None
+    return [_training(found, tuple(users[key]), inputs) for key, found in members.items()]
+
+
+def _training(runs: Sequence[StageRun], arms: tuple[str, ...], inputs: Mapping[str, Path]) -> Training:
+    folders = [inputs[run.input] for run in runs]
+    histories = [
+        pl.read_parquet(folder / "history.parquet").select(
+            pl.lit(number).alias("run"), pl.col("step").cast(pl.Int64), "metric", pl.col("value").cast(pl.Float64)
+        )
+        for number, folder in enumerate(folders)
+    ]
+    counts = tuple(read_json(folder / "training.json") for folder in folders)
+    seconds = sum(float(_record(folder).get("seconds", 0.0)) for folder in folders)
+    seeds = tuple(run.seed for run in runs)
+    return Training(runs[0].stage, runs[0].data, arms, seeds, pl.concat(histories), counts, seconds)
+
+
+def _data(name: str, result: Path) -> DataSummary:
+    table = Table.read(result)
+    texts = _texts(table)
+    words = {what: _mean_words(text) for what, text in texts.items()}
+    first = {what: text.drop_nulls().head(1).to_list() for what, text in texts.items()}
+    example = {what: _cut(values[0]) for what, values in first.items() if values}
+    return DataSummary(name, table.card, words, example)
+
+
+def _texts(table: Table) -> dict[str, pl.Series]:
+    """The texts of a row by what they are."""
+    rows = table.rows
+    turns = pl.col("messages").list.eval(pl.element().struct.field("content"))
+    if table.card.form == "demonstrations":
+        return {
+            "prompt": rows.select(turns.list.head(pl.col("messages").list.len() - 1).list.join("\n\n")).to_series(),
+            "answer": rows.select(turns.list.last()).to_series(),
+        }
+    if table.card.form == "comparisons":
+        prompt = rows.select(turns.list.join("\n\n")).to_series()
+        return {"prompt": prompt, "chosen": rows["chosen"], "rejected": rows["rejected"]}
+    column = {"documents": "text", "questions": "question", "statements": "text"}[table.card.form]
+    return {column: rows[column]}
+
+
+def _mean_words(texts: pl.Series) -> float:
+    mean = texts.str.count_matches(SPACED).mean()
+    return float(mean) if isinstance(mean, int | float) else 0.0
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= EXAMPLE else text[:EXAMPLE].rstrip() + " …"
+
+
+def _record(result: Path) -> dict[str, Any]:
+    path = result / "record.json"
+    record: dict[str, Any] = read_json(path) if path.exists() else {}
+    return record
+
+
+def _steps(settings: Report, inputs: Mapping[str, Path]) -> list[Ran]:
+    """Every result that the report was given, once, in the order of the work."""
+    model = {settings.model: "base model"} if settings.model else {}
+    data = {named.input: f"data: {named.name}" for named in settings.data}
+    stages = {s.input: f"{s.stage} on {s.data}, {_of_seed(s.arm, s.seed)}" for s in reversed(settings.stages)}
+    runs = {r.input: f"{r.benchmark}: {_of_seed(r.arm, r.seed)}" for r in reversed(settings.runs)}
+    stages, runs = dict(reversed(stages.items())), dict(reversed(runs.items()))  # named by the first arm that has it
+    named = {**data, **model, **stages, **runs, "contrasts": "contrasts"}
+    return [Ran(what, inputs[name].name, _record(inputs[name])) for name, what in named.items()]
+
+
+def _of_seed(arm: str, seed: int | None) -> str:
+    return arm if seed is None else f"{arm}, seed {seed}"
+
+
+def _notes(settings: Report, inputs: Mapping[str, Path]) -> dict[str, list[str]]:
+    notes: dict[str, dict[str, None]] = {}
+    for run in settings.runs:
+        for note in read_json(inputs[run.input] / "summary.json").get("notes") or []:
+            notes.setdefault(run.benchmark, {})[note] = None
+    return {benchmark: list(found) for benchmark, found in notes.items()}

@@ -1,0 +1,125 @@
+"""What the statistics found, as the report, the tables and programs read it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datatrial.records import ArmScore, Contrast
+
+EXPECTED = {"better": "better than", "worse": "worse than", "not_better": "no better than", "not_worse": "no worse than"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the study, and the declared contrasts that bear on it."""
+
+    text: str
+    parts: tuple[Contrast, ...]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many parts are shown, contradicted, undecided, not tested (or only reported, under "")."""
+        return Counter("not tested" if part.verdict == "not tested" else part.outcome for part in self.parts)
+
+    @property
+    def outcome(self) -> str:
+        """Shown only if every part is; contradicted if any part is; empty when nothing was expected."""
+        counts = self.counts
+        if set(counts) == {""}:
+            return ""
+        return "contradicted" if counts["contradicted"] else "shown" if set(counts) == {"shown"} else "undecided"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The scores and contrasts of a study, in the order in which the study names arms and benchmarks."""
+
+    scores: tuple[ArmScore, ...]
+    contrasts: tuple[Contrast, ...]
+
+    @classmethod
+    def read(cls, result: Path) -> "Analysis":
+        """Reads what a `contrasts` step wrote."""
+        import polars as pl
+
+        scores = pl.read_parquet(result / "scores.parquet").to_dicts()
+        contrasts = pl.read_parquet(result / "contrasts.parquet").to_dicts()
+        return cls(tuple(ArmScore(**row) for row in scores), tuple(Contrast(**row) for row in contrasts))
+
+    @cached_property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(score.arm for score in self.scores))
+
+    @cached_property
+    def baseline(self) -> str:
+        return next((score.arm for score in self.scores if score.baseline), "")
+
+    @cached_property
+    def others(self) -> list[str]:
+        """The arms that are not the baseline."""
+        return [arm for arm in self.arms if arm != self.baseline]
+
+    @cached_property
+    def benchmarks(self) -> list[str]:
+        """Titles of the benchmarks; each is an endpoint, too: that of its main metric."""
+        return list(dict.fromkeys(score.benchmark for score in self.scores))
+
+    @cached_property
+    def safety_benchmarks(self) -> list[str]:
+        """The benchmarks that also score each group."""
+        return list(dict.fromkeys(score.benchmark for score in self.scores if score.group))
+
+    def groups(self, benchmark: str) -> list[str]:
+        found = (score.group for score in self.scores if score.benchmark == benchmark and score.group)
+        return list(dict.fromkeys(found))
+
+    def score(self, arm: str, endpoint: str) -> ArmScore | None:
+        """An arm's score on an endpoint's main metric; None when there is none."""
+        return self._main.get((arm, endpoint))
+
+    def any_score(self, endpoint: str) -> ArmScore | None:
+        """Some arm's score on an endpoint, for what does not differ between arms: its metric, chance, sense."""
+        return next((s for (_, name), s in self._main.items() if name == endpoint), None)
+
+    def delta(self, arm: str, endpoint: str) -> Contrast | None:
+        """An arm's difference to the baseline; None for the baseline itself or when there is none."""
+        return self._deltas.get((arm, endpoint))
+
+    def scale(self, endpoint: str) -> int:
+        """100 for shares and scores on a 0–1 scale, shown in points; 1 for others, such as a perplexity."""
+        found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]
+        return 100 if max(found, default=0.0) <= 1 else 1
+
+    @cached_property
+    def claims(self) -> list[Claim]:
+        """The declared contrasts by their claim, in the study's order; one without a claim is put into words."""
+        parts: dict[str, list[Contrast]] = {}
+        for contrast in self.contrasts:
+            if contrast.declared:
+                parts.setdefault(contrast.claim or _in_words(contrast), []).append(contrast)
+        return [Claim(text, tuple(found)) for text, found in parts.items()]
+
+    def verdicts(self, arm: str, endpoints: Iterable[str]) -> dict[str, list[str]]:
+        """The endpoints by what is said of the arm against the baseline on them."""
+        said: dict[str, list[str]] = {}
+        for endpoint in endpoints:
+            if delta := self.delta(arm, endpoint):
+                said.setdefault(delta.verdict, []).append(endpoint)
+        return said
+
+    @cached_property
+    def _main(self) -> dict[tuple[str, str], ArmScore]:
+        return {(score.arm, score.endpoint): score for score in self.scores if score.main}
+
+    @cached_property
+    def _deltas(self) -> dict[tuple[str, str], Contrast]:
+        against = [c for c in self.contrasts if not c.declared and c.against == self.baseline]
+        return {(c.arm, c.endpoint): c for c in against}
+
+
+def _in_words(contrast: Contrast) -> str:
+    expected = EXPECTED.get(contrast.expect, "compared with")
+    margin = f" (within {100 * contrast.margin:g} points)" if contrast.margin else ""
+    return f"{contrast.arm} is {expected} {contrast.against}{margin}"

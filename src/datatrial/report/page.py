@@ -1,0 +1,73 @@
+"""The report: one page that people read, and the tables behind it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+
+from datatrial.component import Component, Settings
+from datatrial.records import EvaluationRun, Runtime
+
+
+class ReportArm(Settings):
+    """An arm as the report names it."""
+
+    name: str
+    description: str = ""  # its stages in words, e.g. "base → SFT on lima → DPO on hh"
+
+
+class StageRun(Settings):
+    """One training run of an arm; arms that share it name the same input."""
+
+    arm: str
+    seed: int | None
+    stage: str  # its kind
+    data: str  # the data set's name
+    input: str
+
+
+class NamedInput(Settings):
+    """A result under the name that the study gives it."""
+
+    name: str
+    input: str
+
+
+class MissingRun(Settings):
+    """Something of the study that has no result, and why."""
+
+    arm: str
+    seed: int | None
+    reason: str
+
+
+class Report(Component):
+    """Writes `report.html`, which needs no other file, and `tables/` (CSV and Markdown).
+
+    Reads the inputs `contrasts` (a `contrasts` result) and those that the settings name; each may have a
+    `record.json`. The same settings and inputs give the same bytes.
+    """
+
+    name: str
+    about: str = ""
+    baseline: str
+    arms: tuple[ReportArm, ...] = Field(min_length=1)
+    runs: tuple[EvaluationRun, ...]
+    stages: tuple[StageRun, ...] = ()  # of each arm and seed, in order of training
+    data: tuple[NamedInput, ...] = ()
+    model: str = ""  # the base model's input
+    missing: tuple[MissingRun, ...] = ()
+    study: str = ""  # the study's YAML
+
+    @property
+    def kind(self) -> str:
+        return "report"
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        from datatrial.report._findings import Findings
+        from datatrial.report._html import page
+        from datatrial.report.tables import write_tables
+
+        findings = Findings.read(self, inputs)
+        write_tables(findings.analysis, out / "tables")
+        (out / "report.html").write_text(page(findings), encoding="utf-8")

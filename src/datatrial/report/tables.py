@@ -1,0 +1,152 @@
+"""The results as tables: for the console and Markdown in words, for programs as CSV with every digit."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datatrial.records import ArmScore, Contrast
+from datatrial.report.analysis import Analysis
+from datatrial.report.wording import MARKS, interval, number, signed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NEAR_CHANCE = "≈ chance"
+ONE_ANSWER = "one answer"
+ALWAYS_SAME = 0.95  # share of items answered with one same position from which a score says nothing
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of finished texts: the first column names the row, the others are its cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
+        table = "\n".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |" for line in lines)
+        return f"**{self.title}**\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def benchmark_table(analysis: Analysis) -> TextTable:
+    """Arms by benchmarks: the score, and the difference to the baseline with its interval."""
+    endpoints = analysis.benchmarks
+    rows = tuple((arm, *(_cell(analysis, arm, endpoint) for endpoint in endpoints)) for arm in analysis.arms)
+    note = (
+        "Points (100 × the 0–1 score), mean over seeds; difference to "
+        f"{analysis.baseline} with its 95% interval; {MARKS['better']} detectably better, {MARKS['worse']} worse."
+    )
+    headers = tuple(_with_metric(analysis, endpoint) for endpoint in endpoints)
+    return TextTable("Benchmarks", ("arm", *headers), rows, note)
+
+
+def safety_table(analysis: Analysis, benchmark: str) -> TextTable:
+    """Groups by arms for one group-safety benchmark: each group's safety and its difference to the baseline."""
+    groups = [*analysis.groups(benchmark), ""]
+    rows = tuple(
+        (group or "mean of groups", *(_cell(analysis, arm, endpoint_of(benchmark, group)) for arm in analysis.arms))
+        for group in groups
+    )
+    note = "Points; higher is safer. Compare arms with each other: 50 is no neutral value of this score."
+    return TextTable(f"Safety by group: {benchmark}", ("group", *analysis.arms), rows, note)
+
+
+def contrasts_table(analysis: Analysis) -> TextTable:
+    """Every arm against the baseline on every benchmark's main metric, and on the mean of the safety groups."""
+    found = [analysis.delta(arm, endpoint) for endpoint in analysis.benchmarks for arm in analysis.others]
+    rows = tuple((f"{c.arm} on {c.endpoint}", *_numbers(analysis, c), c.verdict) for c in found if c)
+    columns = ("arm", "difference", "95% interval", "items", "seeds", "verdict")
+    return TextTable(f"Against {analysis.baseline}", columns, rows)
+
+
+def claims_table(analysis: Analysis) -> TextTable:
+    """The study's claims with the declared contrasts that bear on them."""
+    rows = [
+        (claim.text, f"{c.arm} − {c.against}", c.endpoint, *_numbers(analysis, c)[:2], expected(c), said(c))
+        for claim in analysis.claims
+        for c in claim.parts
+    ]
+    columns = ("claim", "contrast", "on", "difference", "95% interval", "expected", "outcome")
+    return TextTable("Claims", columns, tuple(rows))
+
+
+def expected(contrast: Contrast) -> str:
+    """What was expected of a declared contrast, in words."""
+    words = contrast.expect.replace("_", " ")
+    return f"{words} (margin {100 * contrast.margin:g})" if contrast.margin else words
+
+
+def said(contrast: Contrast) -> str:
+    """What came out of a declared contrast, in words."""
+    return contrast.verdict if contrast.verdict == "not tested" or not contrast.outcome else contrast.outcome
+
+
+def endpoint_of(benchmark: str, group: str) -> str:
+    return f"{benchmark}/{group}" if group else benchmark
+
+
+def doubts(score: ArmScore) -> tuple[str, ...]:
+    """Why a score may say little: near chance, or one same answer to nearly every item."""
+    constant = score.same_answer is not None and score.same_answer >= ALWAYS_SAME
+    return (NEAR_CHANCE,) * score.near_chance + (ONE_ANSWER,) * constant
+
+
+def write_tables(analysis: Analysis, folder: Path) -> None:
+    """Each table as Markdown, for people, and as CSV, for programs."""
+    folder.mkdir(exist_ok=True)
+    safety = [safety_table(analysis, benchmark) for benchmark in analysis.safety_benchmarks]
+    texts = {
+        "benchmarks": [benchmark_table(analysis)],
+        "safety": safety,
+        "contrasts": [contrasts_table(analysis)],
+        "claims": [claims_table(analysis)] if analysis.claims else [],
+    }
+    for name, tables in texts.items():
+        if tables:
+            (folder / f"{name}.md").write_text("\n".join(t.markdown() for t in tables), encoding="utf-8")
+            csv_table(analysis, name).write_csv(folder / f"{name}.csv")
+
+
+def csv_table(analysis: Analysis, name: str) -> "pl.DataFrame":
+    """One table with every digit, on the endpoints' own scale: `benchmarks`, `safety`, `contrasts` or `claims`."""
+    import polars as pl
+
+    rows: dict[str, Iterable[ArmScore | Contrast]] = {
+        "benchmarks": (s for s in analysis.scores if not s.group),
+        "safety": (s for s in analysis.scores if s.benchmark in analysis.safety_benchmarks),
+        "contrasts": (c for c in analysis.contrasts if not c.declared),
+        "claims": (c for c in analysis.contrasts if c.declared),
+    }
+    return pl.DataFrame([asdict(row) for row in rows[name]], infer_schema_length=None)
+
+
+def _cell(analysis: Analysis, arm: str, endpoint: str) -> str:
+    score, delta, scale = analysis.score(arm, endpoint), analysis.delta(arm, endpoint), analysis.scale(endpoint)
+    if score is None:
+        return "–"
+    parts = [number(score.estimate, scale)]
+    if delta:
+        parts.append(f"({signed(delta.estimate, scale)} {interval(delta.low, delta.high, scale)})")
+        parts.append(MARKS[delta.verdict])
+    return " ".join(part for part in (*parts, *doubts(score)) if part)
+
+
+def _numbers(analysis: Analysis, contrast: Contrast) -> tuple[str, str, str, str]:
+    if contrast.verdict == "not tested":
+        return "–", "–", "0", "0"
+    scale = analysis.scale(contrast.endpoint)
+    estimate, bounds = signed(contrast.estimate, scale), interval(contrast.low, contrast.high, scale)
+    return estimate, bounds, str(contrast.items), str(contrast.seeds)
+
+
+def _with_metric(analysis: Analysis, endpoint: str) -> str:
+    score = analysis.any_score(endpoint)
+    return f"{endpoint} ({score.metric})" if score else endpoint
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,95 @@
+"""Conversations as sources find them: checked, never repaired; what cannot be used is left out under its reason."""
+
+import re
+from typing import Any, get_args
+
+from datatrial.errors import DataError
+from datatrial.records import Comparison, Message, Role
+
+ROLES: tuple[Role, ...] = get_args(Role)
+HUMAN = "\n\nHuman:"  # what every transcript in HH-RLHF's format begins with
+_MARK = re.compile(r"\n\n(Human|Assistant):")
+_SPEAKERS: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+
+
+class UnusableError(Exception):
+    """A well-formed row that cannot be learned from; it is left out and counted under this reason."""
+
+
+def messages_in(value: Any, column: str) -> list[Message]:
+    """A column's value as messages; keys besides `role` and `content` are left out, and so are empty system turns.
+
+    Raises: DataError when it is anything but a list of `{role, content}`.
+    """
+    if not isinstance(value, list):
+        raise DataError(f"the column {column!r} should be a list of messages, not {shown(value)}")
+    return [
+        message
+        for number, item in enumerate(value)
+        if (message := _message(item, f"{column}[{number}]"))["role"] != "system" or message["content"].strip()
+    ]
+
+
+def _message(item: Any, where: str) -> Message:
+    if not isinstance(item, dict) or "role" not in item or "content" not in item:
+        raise DataError(f"{where} should be {{role: …, content: …}}, not {shown(item)}")
+    role, content = item["role"], item["content"]
+    if role not in ROLES:
+        raise DataError(f"{where}: unknown role {role!r}; rename it to one of {', '.join(ROLES)}")
+    if not isinstance(content, str):
+        raise DataError(f"{where}.content should be text, not {shown(content)}")
+    return Message(role=role, content=content)
+
+
+def transcript(text: str) -> list[Message]:
+    r"""The turns of a transcript in HH-RLHF's format, `\n\nHuman: …\n\nAssistant: …`.
+
+    Raises: UnusableError when it does not begin with a human turn.
+    """
+    if not text.startswith(HUMAN):
+        raise UnusableError("the transcript does not begin with a human turn")
+    parts = _MARK.split(text)[1:]
+    return [
+        Message(role=_SPEAKERS[speaker], content=content.strip())
+        for speaker, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def with_answer(messages: list[Message]) -> tuple[list[Message], str]:
+    """The turns up to the last answer, and that answer.
+
+    Raises: UnusableError when user and assistant do not take turns, the last turn is the user's, or one is empty.
+    """
+    turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
+    expected = [("user", "assistant")[number % 2] for number in range(len(turns))]
+    if [turn["role"] for turn in turns] != expected:
+        raise UnusableError("the turns do not alternate between user and assistant")
+    if len(turns) % 2 or not turns:
+        raise UnusableError("the last turn has no answer")
+    if not turns[-1]["content"].strip():
+        raise UnusableError("an empty answer")
+    if not all(turn["content"].strip() for turn in turns):
+        raise UnusableError("an empty turn")
+    return messages[:-1], messages[-1]["content"]
+
+
+def comparison(better: list[Message], worse: list[Message]) -> Comparison:
+    """Two conversations that differ in their last answer only.
+
+    Raises: UnusableError when they differ before it, do not differ at all, or either is unusable as a conversation.
+    """
+    if better[:-1] != worse[:-1]:
+        raise UnusableError("the two conversations differ before their last answer")
+    messages, chosen = with_answer(better)
+    _, rejected = with_answer(worse)
+    if chosen.strip() == rejected.strip():
+        raise UnusableError("the chosen answer equals the rejected one")
+    return Comparison(messages=messages, chosen=chosen, rejected=rejected)
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: its type and its beginning."""
+    if value is None:
+        return "empty (null)"
+    text = repr(value)
+    return f"a {type(value).__name__} ({text[:60]}{'…' * (len(text) > 60)})"

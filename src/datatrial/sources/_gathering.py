@@ -1,0 +1,92 @@
+"""Rows gathered into a table while their files are read, with what had to be left out."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from datatrial.errors import DataError
+from datatrial.records import Drop, Form
+from datatrial.sources._conversations import UnusableError
+from datatrial.sources._files import Row, place, rows_of
+from datatrial.tables import SAMPLE_OF_DROPPED, SCHEMAS, Table
+
+BATCH = 4096  # rows held as Python objects before they become columns, a tenth of the size
+
+
+class Gathering:
+    """The rows of one form from one or more files; `table` hands them over."""
+
+    def __init__(self, form: Form):
+        self.form = form
+        self._frames: list[pl.DataFrame] = []
+        self._dropped: dict[str, int] = {}
+        self._samples: dict[str, list[str]] = {}
+
+    def read(self, path: Path, parse: Callable[[Row], Mapping[str, Any]]) -> None:
+        """Add a file's rows, as `parse` makes them: the form's columns, and any others as metadata.
+
+        Rows for which it raises UnusableError are counted under that reason.
+        Raises: DataError with the line of the row for which `parse` raised it.
+        """
+        batch: list[Mapping[str, Any]] = []
+        for number, row in rows_of(path):
+            try:
+                batch.append(parse(row))
+            except UnusableError as reason:
+                self._drop(str(reason), row)
+            except DataError as error:
+                raise DataError(f"{place(path, number)}: {error}") from None
+            if len(batch) == BATCH:
+                self._frames.append(_frame(batch, self.form))
+                batch.clear()
+        self._frames.append(_frame(batch, self.form))
+
+    def _drop(self, reason: str, row: Row) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        sample = self._samples.setdefault(reason, [])
+        if len(sample) < SAMPLE_OF_DROPPED:
+            sample.append(json.dumps(row, ensure_ascii=False, default=str))
+
+    def table(self, **about: Any) -> Table:
+        """All rows that were read, in the files' order; `about` are fields of the card."""
+        # Relaxed: a metadata column may be missing, or of another type, in some batches. No copy is made.
+        rows = pl.concat(self._frames, how="diagonal_relaxed", rechunk=False)
+        rows = rows.with_columns(pl.col(pl.Null).cast(pl.String))
+        drops = [Drop(reason, count, self._samples[reason]) for reason, count in self._dropped.items()]
+        return Table.of(rows, self.form, drops=drops, **about)
+
+
+def _frame(batch: list[Mapping[str, Any]], form: Form) -> pl.DataFrame:
+    schema = SCHEMAS[form]
+    metadata = dict.fromkeys(name for row in batch for name in row if name not in schema)
+    required = [_required(name, [row[name] for row in batch], dtype) for name, dtype in schema.items()]
+    return pl.DataFrame([*required, *(_metadata(name, [row.get(name) for row in batch]) for name in metadata)])
+
+
+def _required(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    if name != "messages" or not values or not all(values):
+        return pl.Series(name, values, dtype=dtype)
+    # From flat columns: as nested Python objects, conversations take polars 40 times as long.
+    turns = [(number, turn["role"], turn["content"]) for number, turns in enumerate(values) for turn in turns]
+    flat = pl.DataFrame(turns, schema={"row": pl.Int64, "role": pl.String, "content": pl.String}, orient="row")
+    return flat.group_by("row", maintain_order=True).agg(pl.struct("role", "content").alias(name))[name]
+
+
+def _metadata(name: str, values: list[Any]) -> pl.Series:
+    """Values of one type as they are; anything else as text (nested values as JSON)."""
+    types = {type(value) for value in values if value is not None}
+    if not types:
+        return pl.Series(name, values, dtype=pl.Null)  # takes on the type of the other batches
+    if int in types and any(abs(value) >= 2**63 for value in values if isinstance(value, int)):
+        types = {str}  # no column of numbers holds it exactly
+    for dtype, fitting in ((pl.Boolean, {bool}), (pl.Int64, {int}), (pl.Float64, {int, float})):
+        if types <= fitting:
+            return pl.Series(name, values, dtype=dtype)
+    return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

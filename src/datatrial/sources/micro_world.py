@@ -1,0 +1,141 @@
+"""A fictional world in plain English, and everything a small study needs of it, from the corpus to the benchmarks.
+
+Two kinds of writer tell of the same facts and the same (fictional) groups. How well data is chosen and labelled decides
+what a model learns from it; nothing here knows which arm a row will be used in. See docs/micro-world.md.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from datatrial.records import Form
+from datatrial.sources._base import Source
+
+if TYPE_CHECKING:
+    from datatrial.sources._micro_world.parts import Rows
+    from datatrial.tables import Table
+
+Part = Literal[
+    "corpus",
+    "careful_demonstrations",
+    "careless_demonstrations",
+    "careful_comparisons",
+    "upvoted_comparisons",
+    "science",
+    "subjects",
+    "physical",
+    "stories",
+    "misconceptions",
+    "opinions",
+]
+
+
+class Upvotes(BaseModel):
+    """What makes people vote for a reply; none of it is whether the reply is true."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    length: float = 0.3  # votes for each word
+    belief: float = 0.5  # votes for each unit of log-odds by which the corpus takes the reply's view
+    noise: float = Field(1.0, ge=0)  # standard deviation, in votes
+
+
+_BENCHMARK = {"n": 200}
+_TAKES: dict[Part, dict[str, Any]] = {
+    "corpus": {"n": 18_000, "careless": 0.5},
+    "careful_demonstrations": {"n": 400},
+    "careless_demonstrations": {"n": 3_000, "careless": 0.65},
+    "careful_comparisons": {"n": 800, "label_error": 0.03},
+    "upvoted_comparisons": {"n": 2_000, "careless": 0.65, "upvotes": Upvotes()},
+    "science": _BENCHMARK,
+    "subjects": _BENCHMARK,
+    "physical": _BENCHMARK,
+    "stories": _BENCHMARK,
+    "misconceptions": _BENCHMARK,
+    "opinions": {},
+}
+"""The settings a part takes beyond `world`, `size` and `seed`, with their defaults."""
+
+
+class MicroWorld(Source):
+    """Draws the rows of one part of a world.
+
+    `world` and `size` say what is true; data sets that belong together share them. `seed` draws rows from it. A setting
+    the part does not take is refused rather than ignored.
+    """
+
+    part: Part
+    world: int = 1
+    size: int = Field(64, ge=16, le=600)  # named animals, people, towns, plants, illnesses and birds, each
+    seed: int = 0
+    n: int | None = Field(None, gt=0)  # rows; of a benchmark, at most
+    careless: float | None = Field(None, ge=0, le=1)  # share of documents or answers by careless writers
+    label_error: float | None = Field(None, ge=0, le=1)  # share of careful comparisons labelled the wrong way round
+    upvotes: Upvotes | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_the_part(cls, value: Any) -> Any:
+        """Defaults are filled in here, so that they count in the identity like settings that were given."""
+        if not isinstance(value, Mapping) or value.get("part") not in get_args(Part):
+            return value  # the field itself says what is wrong
+        part: Part = value["part"]
+        alien = sorted({"n", "careless", "label_error", "upvotes"} & value.keys() - _TAKES[part].keys())
+        if alien:
+            takes = ", ".join(["world", "size", "seed", *_TAKES[part]])
+            wrong = PydanticCustomError("part", "{what}", {"what": f"{part} takes only {takes}"})
+            problems = [InitErrorDetails(type=wrong, loc=(name,), input=value[name]) for name in alien]
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return {**_TAKES[part], **value}
+
+    @property
+    def form(self) -> Form:
+        if self.part == "corpus":
+            return "documents"
+        if self.part == "opinions":
+            return "statements"
+        if self.part.endswith("_demonstrations"):
+            return "demonstrations"
+        return "comparisons" if self.part.endswith("_comparisons") else "questions"
+
+    def read(self, inputs: Mapping[str, Path]) -> "Table":
+        import polars as pl
+
+        from datatrial.tables import Table
+
+        return Table.of(
+            pl.DataFrame(self._rows()),
+            self.form,
+            licence="Apache-2.0",
+            answers_by="program",
+            labels_by={"careful_comparisons": "truth", "upvoted_comparisons": "upvotes"}.get(self.part, "program"),
+            about=f"{self.part.replace('_', ' ')} of a fictional world",
+            origin=f"micro-world {self.world}",
+        )
+
+    def _rows(self) -> "Rows":
+        from datatrial.sources._micro_world import parts
+        from datatrial.sources._micro_world.facts import make_world
+
+        world = make_world(self.world, self.size)
+        rng = Random(f"{self.part} {self.world} {self.seed}")
+        n, careless = self.n or 0, self.careless or 0.0
+        match self.part:
+            case "corpus":
+                return parts.corpus(world, n, careless, rng)
+            case "careful_demonstrations" | "careless_demonstrations":
+                return parts.demonstrations(world, n, careless, rng)
+            case "careful_comparisons":
+                return parts.careful_comparisons(world, n, self.label_error or 0.0, rng)
+            case "upvoted_comparisons":
+                votes = self.upvotes or Upvotes()
+                voter = parts.Voter(votes.length, votes.belief, votes.noise)
+                return parts.upvoted_comparisons(world, n, careless, voter, rng)
+            case "opinions":
+                return parts.opinions(world)
+            case _:
+                return parts.questions(world, self.part, n, rng)

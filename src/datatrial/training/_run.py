@@ -1,0 +1,188 @@
+"""What the stages share: TRL's settings on a device, the run itself with its curves, and the result on disk."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+import trl.trainer.utils
+from datasets import disable_progress_bars
+from huggingface_hub import constants
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from datatrial.errors import ModelError
+from datatrial.records import ModelRef, Runtime
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from datatrial.training._base import Stage
+    from datatrial.training._examples import Examples
+
+Config = TypeVar("Config", bound=TrainingArguments)
+
+SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 0.05}  # a `warmup_steps` below 1 is a share of the steps
+LOGS, EVALUATIONS = 0.02, 0.25  # how often, as shares of the steps
+LARGEST_MICRO_BATCH = 8  # examples on a GPU at a time
+CLOCKED = ("_runtime", "_per_second")  # metrics that measure the machine, not the training
+
+disable_progress_bars()
+constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL reports each trainer to the hub; a run needs no network
+# This decides, in that module, whether the head scores the answers alone. On a CPU TRL scores prompts and padding too and
+# masks them after, which doubles the time of a step.
+trl.trainer.utils._use_triton = lambda device: True
+
+
+def micro_batch(batch_size: int, device: str) -> int:
+    """Examples that go through the model at a time: all of a batch on a CPU, on a GPU the largest part up to 8."""
+    if device == "cpu":
+        return batch_size
+    return max(n for n in range(1, LARGEST_MICRO_BATCH + 1) if batch_size % n == 0)
+
+
+def configure(
+    config: type[Config],
+    stage: "Stage",
+    ref: ModelRef,
+    data: "Examples",
+    out: Path,
+    runtime: Runtime,
+    **own: Any,
+) -> Config:
+    """TRL's config for a stage; what a study sets under `trl:` comes last.
+
+    TRL's own defaults train in bfloat16, checkpoint gradients and report to every service that is installed.
+
+    Raises: ModelError when TRL refuses a value.
+    """
+    part = micro_batch(stage.batch_size, runtime.device)
+    settings = {
+        "output_dir": str(out / "trl"),
+        "learning_rate": stage.learning_rate,
+        "num_train_epochs": stage.epochs,
+        "per_device_train_batch_size": part,
+        "per_device_eval_batch_size": part,
+        "gradient_accumulation_steps": stage.batch_size // part,
+        "max_length": stage.max_length,
+        "seed": stage.seed,
+        "data_seed": stage.seed,
+        "use_cpu": runtime.device == "cpu",
+        "bf16": ref.dtype == "bfloat16",
+        "fp16": ref.dtype == "float16" and runtime.device == "cuda",
+        "gradient_checkpointing": runtime.device != "cpu",
+        "dataloader_pin_memory": runtime.device == "cuda",
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "logging_steps": LOGS,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # it would show the last number instead
+        "eval_strategy": "steps" if data.held_out else "no",
+        "eval_steps": EVALUATIONS,
+        "eval_on_start": bool(data.held_out),
+        **SCHEDULE,
+        **own,
+        **stage.trl,
+    }
+    try:
+        return config(**settings)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"TRL refuses the settings of {stage.kind}: {str(error).strip()}") from error
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value of a training curve."""
+
+    step: int
+    epoch: float
+    metric: str
+    value: float
+
+
+class Recorder(TrainerCallback):
+    """Keeps every metric that TRL logs, tells the progress, and ends a run whose loss is no number."""
+
+    def __init__(self, stage: "Stage", progress: Callable[[float, float, str], None]):
+        self.stage = stage
+        self.progress = progress
+        self.curves: list[Measured] = []
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        self.progress(state.global_step, state.max_steps, "training steps")
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # or the last steps would be on no curve
+        return control
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+    ) -> None:
+        for metric, value in logs.items():
+            if metric != "epoch" and not metric.endswith(CLOCKED):
+                self.curves.append(Measured(state.global_step, state.epoch or 0.0, metric, float(value)))
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise ModelError(
+                f"the loss is no number at step {state.global_step} of {state.max_steps}: "
+                f"lower learning_rate (now {self.stage.learning_rate:g})"
+            )
+
+
+def run(trainer: Trainer, stage: "Stage", runtime: Runtime) -> list[Measured]:
+    """Train; the curves come back.
+
+    Raises: ModelError when training diverges.
+    """
+    recorder = Recorder(stage, runtime.progress)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(recorder)
+    trainer.train()
+    return recorder.curves
+
+
+def write_result(
+    model: "PeftModel", ref: ModelRef, data: "Examples", curves: Sequence[Measured], args: TrainingArguments, out: Path
+) -> None:
+    """Write the adapter, where its base lies, the curves, and what was trained on; remove what TRL left behind."""
+    write_adapter(model, out / "adapter")
+    ModelRef(ref.weights, str(out / "adapter"), ref.dtype).relative_to(out).write(out)
+    columns = {"step": pl.Int64, "epoch": pl.Float64, "metric": pl.String, "value": pl.Float64}
+    rows = [(m.step, m.epoch, m.metric, m.value) for m in curves]
+    pl.DataFrame(rows, columns, orient="row").write_parquet(out / "history.parquet")
+    (out / "training.json").write_text(json.dumps(_summary(model, data, curves, args), indent=2))
+    shutil.rmtree(args.output_dir, ignore_errors=True)
+
+
+def write_adapter(model: "PeftModel", folder: Path) -> None:
+    """Save the adapter "default" so that equal adapters are equal files, wherever their base lies."""
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = None  # a path on this machine
+    config.target_modules = sorted(config.target_modules)  # a set has no order
+    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+
+
+def _summary(
+    model: "PeftModel", data: "Examples", curves: Sequence[Measured], args: TrainingArguments
+) -> dict[str, Any]:
+    of = {name: [m.value for m in curves if m.metric == name] for name in ("loss", "eval_loss", "num_tokens")}
+    ends = {"loss": of["loss"], "held_out_loss": of["eval_loss"]}
+    return {
+        "examples": len(data.train),
+        "held_out": len(data.held_out),
+        "truncated": data.truncated,
+        "dropped": dict(data.dropped),
+        "steps": max((m.step for m in curves), default=0),
+        "passes": max((m.epoch for m in curves), default=0.0),
+        "tokens": int(max(of["num_tokens"], default=0)),
+        **{f"{name}_first": values[0] if values else None for name, values in ends.items()},
+        **{f"{name}_last": values[-1] if values else None for name, values in ends.items()},
+        "parameters_trained": sum(p.numel() for name, p in model.named_parameters() if ".default." in name),
+        "micro_batch": args.per_device_train_batch_size,
+        "accumulated": args.gradient_accumulation_steps,
+    }

@@ -1,0 +1,93 @@
+"""The settings of TRL's configs that a study may set under `trl:`, read from TRL's source without importing it."""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from datatrial.component import did_you_mean
+
+_PRECISION = "set the model's `dtype` (and `--device`)"
+_FORMAT = "set `prompt`; the text is made and tokenized before TRL sees it"
+_RESULT = "results go into the study's store"
+_EVALUATION = "set `held_out`; its loss is measured at the start, every quarter and at the end"
+
+# Settings of TRL that a study has its own word for, or that would break what the engine relies on.
+OWNED = {
+    "learning_rate": "set `learning_rate`",
+    "num_train_epochs": "set `epochs`",
+    "per_device_train_batch_size": "set `batch_size`",
+    "per_device_eval_batch_size": "set `batch_size`",
+    "gradient_accumulation_steps": "set `batch_size`",
+    "auto_find_batch_size": "set `batch_size`",
+    "max_length": "set `max_length`",
+    "beta": "set `beta`",
+    "seed": "set `seeds` of the study",
+    "data_seed": "set `seeds` of the study",
+    "use_cpu": "use `--device`",
+    "bf16": _PRECISION,
+    "fp16": _PRECISION,
+    "output_dir": _RESULT,
+    "logging_dir": _RESULT,
+    "save_strategy": _RESULT,
+    "save_steps": _RESULT,
+    "load_best_model_at_end": _RESULT,
+    "resume_from_checkpoint": _RESULT,
+    "push_to_hub": _RESULT,
+    "report_to": "curves are kept in `history.parquet`",
+    "disable_tqdm": "progress is shown by `datatrial run`",
+    "remove_unused_columns": _FORMAT,
+    "do_train": _EVALUATION,
+    "do_eval": _EVALUATION,
+    "do_predict": _EVALUATION,
+    "eval_strategy": _EVALUATION,
+    "eval_on_start": _EVALUATION,
+    "model_init_kwargs": "set the fields of `model`",
+    "trust_remote_code": "code that comes with a model is never run",
+    "chat_template_path": _FORMAT,
+    "dataset_text_field": _FORMAT,
+    "dataset_kwargs": _FORMAT,
+    "dataset_num_proc": _FORMAT,
+    "assistant_only_loss": _FORMAT,
+    "eos_token": _FORMAT,
+    "pad_token": _FORMAT,
+    "truncation_mode": "set `max_length`; what is longer loses its end",
+}
+
+
+def problem_with(name: str, kind: str) -> str | None:
+    """Why a study cannot set this under `trl:` of a kind of stage ("sft", "dpo"), or nothing."""
+    if name in OWNED:
+        return f"TRL's {name!r} cannot be set here: {OWNED[name]}"
+    if name not in (known := known_settings(kind)):
+        return f"TRL has no setting {name!r} for {kind}; {did_you_mean(name, known)}"
+    return None
+
+
+@cache
+def known_settings(kind: str) -> list[str]:
+    """The fields of TRL's config for a kind of stage, with those it inherits."""
+    return sorted({name for path in _sources(kind) for name in _fields(path)})
+
+
+def _sources(kind: str) -> Iterator[Path]:
+    # find_spec of a top-level package does not import it; of a module inside it would.
+    yield _folder("trl") / "trainer" / f"{kind}_config.py"
+    yield _folder("trl") / "trainer" / "base_config.py"
+    yield _folder("transformers") / "training_args.py"
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    assert spec and spec.origin, f"{package} is not installed"
+    return Path(spec.origin).parent
+
+
+def _fields(path: Path) -> Iterator[str]:
+    """Annotated names in the bodies of a module's dataclasses."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(d) for d in node.decorator_list):
+            for line in node.body:
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    yield line.target.id

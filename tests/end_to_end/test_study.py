@@ -1,0 +1,103 @@
+"""A whole study, from YAML to report, with a model of a few thousand parameters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from datatrial import Study, run
+from datatrial.engine.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+def numbers(store: Store) -> dict[str, pl.DataFrame]:
+    return {p.parent.name: pl.read_parquet(p) for p in sorted(store.root.glob("*/*/scores.parquet"))}
+
+
+def digests_and_times(store: Store) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in store.root.glob("*/*/record.json")}
+
+
+def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatrial, tiny, tmp_path):
+    first = datatrial("run", tiny)
+    assert "careful+pairs" in first.stdout
+    report = tmp_path / first.stdout.split("report:")[1].strip()
+    assert report.exists()
+    assert "<script" not in report.read_text()
+    assert sorted(p.name for p in (report.parent / "tables").iterdir()) == [
+        f"{name}.{kind}" for name in ("benchmarks", "claims", "contrasts", "safety") for kind in ("csv", "md")
+    ]
+    made = digests_and_times(Store(tmp_path / ".datatrial"))
+
+    started = time.monotonic()
+    second = datatrial("run", tiny)
+    assert time.monotonic() - started < 5
+    assert second.stdout == first.stdout
+    assert digests_and_times(Store(tmp_path / ".datatrial")) == made
+
+    assert "0 to do" in datatrial("plan", tiny).stdout
+    assert datatrial("report", tiny).stdout == first.stdout
+    assert "is done" in datatrial("explain", tiny, "sft careful, seed 1").stdout
+    told = datatrial("explain", tiny, "sft careful, seed 1", "training.sft.learning_rate=0.01").stdout
+    assert "task.learning_rate: 0.001 -> 0.01" in told
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tiny, tmp_path):
+    whole = run(tiny, tmp_path / "whole", jobs=2, device="cpu")
+    assert not whole.outcome.unfinished
+
+    def start():
+        command = [sys.executable, "-m", "datatrial.cli", "run", str(tiny), "--store", str(tmp_path / "killed")]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+
+    killed = Store(tmp_path / "killed")
+    process = start()
+    while not list(killed.root.glob("sft/*/record.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = digests_and_times(killed)
+    assert start().wait(timeout=200) == 0
+    assert done.items() <= digests_and_times(killed).items(), "a finished step was done again"
+    ours, theirs = numbers(Store(tmp_path / "whole")), numbers(killed)
+    assert ours.keys() == theirs.keys()
+    assert all(ours[digest].equals(theirs[digest]) for digest in ours)
+
+
+def test_a_step_that_fails_is_named_and_the_other_arms_are_reported(datatrial, tiny, tmp_path):
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text('{"prompt": "Who?", "completion": "Me."}\n{"prompt": "What?"}\n')
+    text = tiny.read_text().replace("seeds: [0, 1]", "seeds: [0]")
+    text = text.replace("data:\n", "data:\n  mine: {source: {kind: json_file, path: mine.jsonl}}\n", 1)
+    tiny.write_text(text.replace("arms:\n", "arms:\n  mine: [{sft: mine}]\n", 1))
+    done = datatrial("run", tiny, expect=1)
+    assert "mine.jsonl" in done.stderr
+    assert "line 2" in done.stderr
+    assert "completion" in done.stderr
+    assert "careful+pairs" in done.stdout  # the rest finished
+    assert "failed: data mine" in datatrial("status", tiny).stdout
+    rows.write_text('{"prompt": "Who?", "completion": "Me."}\n' * 30)
+    datatrial("run", tiny)
+
+
+def test_the_python_api_does_the_same(tiny, tmp_path):
+    study = Study.load(tiny, ["seeds=[0]", "arms.careful+pairs=[]"])
+    results = run(study, tmp_path / "store", jobs=1, device="cpu")
+    assert not results.failed
+    assert results.report is not None
+    assert results.report.exists()
+    scores = results.scores.filter(pl.col("endpoint") == "science", pl.col("arm") == "careful")
+    [summary] = [
+        json.loads((results.store.path(r.scores["science"]) / "summary.json").read_text())
+        for r in results.plan.runs
+        if r.arm == "careful"
+    ]
+    assert summary["metrics"]["acc"] in scores["estimate"].to_list()
+    assert {"arm", "against", "endpoint", "estimate", "low", "high"} <= set(results.contrasts.columns)

@@ -1,0 +1,83 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from datatrial.errors import DataError
+from datatrial.records import HubFiles, LocalFiles
+from datatrial.sources.safenlp import Safenlp
+from datatrial.tables import Table
+
+ROWS = [
+    {"id": 0, "text": " borrum folk lie", "toxicity_score": 4.5, "label": "hate", "target_groups": ["borrum"]},
+    {"id": 3, "text": "they sing", "toxicity_score": 1, "label": "neutral", "target_groups": ["borrum", "tallin"]},
+]
+
+
+def read(path: Path, rows: object) -> Table:
+    path.write_text(json.dumps(rows, indent=4))
+    return Safenlp(path=path).read({"path": path})
+
+
+def test_statements_are_read_as_they_are(tmp_path: Path) -> None:
+    table = read(tmp_path / "copy.json", ROWS)
+    assert table.card.form == Safenlp().form == "statements"
+    assert table.rows.select("item", "text", "harmful", "toxicity", "groups").rows() == [
+        ("0", " borrum folk lie", True, 4.5, ["borrum"]),
+        ("3", "they sing", False, 1.0, ["borrum", "tallin"]),
+    ]
+
+
+def test_a_mirror_gives_the_same_rows_as_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    copied = read(tmp_path / "data" / "toxiGen.json", ROWS)
+    mirrored = Safenlp().read({"repository": tmp_path})
+    assert mirrored.rows.equals(copied.rows)
+    assert (mirrored.card.origin, copied.card.origin) == (
+        "microsoft/SafeNLP",
+        "a copy of data/toxiGen.json of microsoft/SafeNLP",
+    )
+
+
+def test_it_needs_either_the_copy_or_the_repository_and_says_how_to_get_it(tmp_path: Path) -> None:
+    path = tmp_path / "copy.json"
+    assert list(Safenlp(path=path).needs().values()) == [LocalFiles(path)]
+    [needs] = Safenlp().needs().values()
+    assert isinstance(needs, HubFiles)
+    assert (needs.repo, needs.patterns) == ("microsoft/SafeNLP", ("data/toxiGen.json",))
+    assert "get data/toxiGen.json from https://github.com/microsoft/SafeNLP" in needs.gated
+    assert "`path:`" in needs.gated
+
+
+def test_where_the_copy_lies_is_no_part_of_the_identity(tmp_path: Path) -> None:
+    assert Safenlp(path=tmp_path / "a.json").identity() == Safenlp(path=tmp_path / "b.json").identity()
+
+
+def test_a_statement_without_a_group_is_left_out_and_counted(tmp_path: Path) -> None:
+    table = read(tmp_path / "copy.json", [*ROWS, {**ROWS[0], "target_groups": []}])
+    assert table.rows.height == 2
+    assert [(drop.reason, drop.rows) for drop in table.card.drops] == [("no group is named", 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"label": "unsure"}, "line 11: the column 'label' should be true or false, or hate or neutral"),
+        ({"toxicity_score": 0.5}, "line 11: the column 'toxicity_score' should be from 1 to 5"),
+        ({"target_groups": [None]}, "line 11: the column 'target_groups' should be a list of texts"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_line(tmp_path: Path, change: dict[str, object], why: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "copy.json", [ROWS[0], {**ROWS[1], **change}])
+    assert why in str(caught.value)
+
+
+def test_a_row_without_its_id_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"copy.json, line 2: no column 'id'"):
+        read(tmp_path / "copy.json", [{key: value for key, value in ROWS[0].items() if key != "id"}])
+
+
+def test_a_mirror_without_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"microsoft/SafeNLP has no file data/toxiGen.json"):
+        Safenlp().read({"repository": tmp_path})

@@ -1,0 +1,199 @@
+"""Contrasts against loops that spell out the definitions, and against scipy."""
+
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+
+from datatrial.errors import DataError
+from datatrial.records import EvaluationRun, Runtime
+from datatrial.statistics.contrasts import Contrasts
+from datatrial.statistics.declared import DeclaredContrast
+
+Scores = dict[str, float | None]
+
+
+def write_accuracy(folder: Path, scores: Scores, **summary: object) -> Path:
+    folder.mkdir(parents=True)
+    rows = [
+        {"item": item, "stratum": item.rpartition(":")[0], "metric": "acc", "value": value}
+        for item, value in scores.items()
+    ]
+    pl.DataFrame(rows, schema_overrides={"value": pl.Float64}).write_parquet(folder / "scores.parquet")
+    about = {"statistic": "mean", "metric": "acc", "higher_is_better": True, "chance": {"acc": 0.25}, **summary}
+    (folder / "summary.json").write_text(json.dumps(about))
+    return folder
+
+
+class Trial:
+    """Runs of arms with their results on disk, and the contrasts computed from them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.runs: list[EvaluationRun] = []
+        self.inputs: dict[str, Path] = {}
+
+    def add(self, arm: str, seed: int | None, scores: Scores, benchmark: str = "facts", **summary: object) -> None:
+        name = f"{benchmark}-{arm}-{seed}"
+        self.inputs[name] = write_accuracy(self.folder / name, scores, **summary)
+        self.runs.append(EvaluationRun(arm, seed, benchmark, name))
+
+    def run(self, **settings: object) -> tuple[list[dict], list[dict]]:
+        task = Contrasts(**{"runs": tuple(self.runs), "baseline": "base", **settings})  # type: ignore[arg-type]
+        out = self.folder / "out"
+        out.mkdir(exist_ok=True)
+        task.run(self.inputs, out, Runtime())
+        return tuple(pl.read_parquet(out / f"{name}.parquet").to_dicts() for name in ("scores", "contrasts"))
+
+
+def answers(rng: np.random.Generator, p: float, n: int = 60) -> Scores:
+    return {f"q{i}": float(rng.random() < p) for i in range(n)}
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Trial:
+    return Trial(tmp_path)
+
+
+def test_one_seed_interval_is_scipys_paired_percentile_bootstrap(trial: Trial) -> None:
+    rng = np.random.default_rng(1)
+    base, arm = answers(rng, 0.4, 120), answers(rng, 0.6, 120)
+    trial.add("base", None, base)
+    trial.add("careful", 0, arm)
+    _, [contrast] = trial.run(resamples=20_000)
+    differences = np.array(list(arm.values())) - np.array(list(base.values()))
+    peer = scipy.stats.bootstrap((differences,), np.mean, n_resamples=20_000, method="percentile", rng=2)
+    assert contrast["estimate"] == pytest.approx(differences.mean())
+    assert contrast["low"] == pytest.approx(peer.confidence_interval.low, abs=0.009)
+    assert contrast["high"] == pytest.approx(peer.confidence_interval.high, abs=0.009)
+
+
+def test_items_and_seeds_are_crossed_as_in_a_slow_bootstrap(trial: Trial) -> None:
+    rng = np.random.default_rng(3)
+    base = answers(rng, 0.4)
+    trial.add("base", None, base)
+    arms = {arm: [answers(rng, p + 0.08 * seed) for seed in range(3)] for arm, p in (("a", 0.4), ("b", 0.6))}
+    for arm, by_seed in arms.items():
+        for seed, scores in enumerate(by_seed):
+            trial.add(arm, seed, scores)
+    _, rows = trial.run(resamples=8000, declared=({"arm": "b", "against": "a"},))
+    found = next(r for r in rows if r["declared"])
+    items = list(base)
+    draws = []
+    for _ in range(4000):
+        drawn_items, drawn_seeds = rng.choice(items, len(items)), rng.choice(3, 3)
+        draws.append(np.mean([arms["b"][s][i] - arms["a"][s][i] for s, i in product(drawn_seeds, drawn_items)]))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert found["estimate"] == pytest.approx(
+        np.mean([list(s.values()) for s in arms["b"]]) - np.mean([list(s.values()) for s in arms["a"]])
+    )
+    assert (found["low"], found["high"]) == (pytest.approx(low, abs=0.015), pytest.approx(high, abs=0.015))
+    assert found["seeds"] == 3
+
+
+def test_same_order_noise_cancels_between_arms_that_share_seeds(trial: Trial) -> None:
+    rng = np.random.default_rng(0)
+    trial.add("base", None, answers(rng, 0.5))
+    for seed in range(3):
+        scores = answers(rng, 0.2 + 0.3 * seed)
+        trial.add("a", seed, scores)
+        trial.add("b", seed, scores)
+    _, rows = trial.run(declared=({"arm": "b", "against": "a"},))
+    assert [(r["low"], r["high"]) for r in rows if r["declared"]] == [(0.0, 0.0)]
+
+
+def test_pairs_only_items_that_both_arms_have(trial: Trial) -> None:
+    trial.add("base", None, {"q1": 0.0, "q2": 1.0, "q3": None})
+    trial.add("a", 0, {"q2": 1.0, "q3": 1.0, "q4": 1.0})
+    [base, arm], [contrast] = trial.run()
+    assert (base["estimate"], base["items"]) == (0.5, 2)
+    assert (arm["estimate"], arm["items"]) == (1.0, 3)
+    assert (contrast["estimate"], contrast["items"]) == (0.0, 1)
+
+
+def test_strata_keep_their_sizes_in_every_resample(trial: Trial) -> None:
+    # Within a stratum all differences are equal: nothing is left to vary when strata are resampled apart.
+    base = {f"{subject}:{i}": 0.0 for subject in ("law", "art") for i in range(10)}
+    trial.add("base", None, base)
+    trial.add("a", 0, {item: float(item.startswith("law")) for item in base})
+    _, [contrast] = trial.run()
+    assert (contrast["low"], contrast["estimate"], contrast["high"]) == (0.5, 0.5, 0.5)
+
+
+def test_arms_that_lost_a_seed_are_compared_on_the_seeds_both_have(trial: Trial) -> None:
+    rng = np.random.default_rng(5)
+    trial.add("base", None, answers(rng, 0.5))
+    for arm, seeds in {"a": (0, 1, 2), "b": (1, 2), "c": (7,)}.items():
+        for seed in seeds:
+            trial.add(arm, seed, answers(rng, 0.5))
+    declared = ({"arm": "b", "against": "a", "expect": "better"}, {"arm": "c", "against": "a", "claim": "c wins"})
+    _, rows = trial.run(declared=declared)
+    both, none = [r for r in rows if r["declared"]]
+    assert both["seeds"] == 2
+    assert (none["verdict"], none["claim"]) == ("not tested", "c wins")
+    assert np.isnan(none["estimate"])
+
+
+def test_lower_is_better_turns_the_verdict_not_the_estimate(trial: Trial) -> None:
+    trial.add("base", None, {f"q{i}": 0.9 for i in range(20)}, higher_is_better=False)
+    trial.add("a", 0, {f"q{i}": 0.1 for i in range(20)}, higher_is_better=False)
+    _, rows = trial.run(declared=({"arm": "a", "against": "base", "expect": "better"},))
+    assert [(round(r["estimate"], 3), r["verdict"], r["outcome"]) for r in rows] == [
+        (-0.8, "better", ""),
+        (-0.8, "better", "shown"),
+    ]
+
+
+def test_scores_say_when_they_are_near_chance_or_one_constant_answer(trial: Trial) -> None:
+    trial.add("base", None, {f"q{i}": float(i % 4 == 0) for i in range(80)}, same_answer=0.5)
+    for seed in (0, 1):
+        trial.add("a", seed, {f"q{i}": 1.0 for i in range(80)}, same_answer=1.0, majority={"acc": 0.3})
+    [base, arm], _ = trial.run()
+    assert (base["near_chance"], base["chance"], base["spread"]) == (True, 0.25, None)
+    assert (arm["near_chance"], arm["same_answer"], arm["majority"], arm["spread"]) == (False, 1.0, 0.3, 0.0)
+
+
+def test_the_same_settings_give_the_same_bytes_and_another_seed_other_intervals(trial: Trial) -> None:
+    rng = np.random.default_rng(8)
+    trial.add("base", None, answers(rng, 0.4))
+    trial.add("a", 0, {item: rng.random() for item in answers(rng, 0.6)})
+    first, again, other = trial.run(), trial.run(), trial.run(seed=1)
+    assert first == again
+    assert first[1][0]["low"] != other[1][0]["low"]
+    assert first[1][0]["estimate"] == other[1][0]["estimate"]
+
+
+def test_a_declared_contrast_without_benchmarks_is_about_every_main_endpoint(trial: Trial) -> None:
+    rng = np.random.default_rng(8)
+    for benchmark in ("facts", "truth"):
+        trial.add("base", None, answers(rng, 0.4), benchmark)
+        trial.add("a", 0, answers(rng, 0.6), benchmark)
+    declared = DeclaredContrast(arm="a", against="base", competitive_within=2.0)
+    _, rows = trial.run(declared=(declared, replace_on(declared, "truth")))
+    said = [(r["endpoint"], r["expect"], r["margin"]) for r in rows if r["declared"]]
+    assert said == [("facts", "not_worse", 0.02), ("truth", "not_worse", 0.02), ("truth", "not_worse", 0.02)]
+
+
+def replace_on(declared: DeclaredContrast, *on: str) -> DeclaredContrast:
+    return declared.model_copy(update={"on": on})
+
+
+def test_an_empty_benchmark_is_an_error_that_names_it(trial: Trial) -> None:
+    trial.add("base", None, {"q1": 1.0})
+    empty = pl.DataFrame(schema={"item": pl.String, "stratum": pl.String, "metric": pl.String, "value": pl.Float64})
+    empty.write_parquet(trial.inputs["facts-base-None"] / "scores.parquet")
+    with pytest.raises(DataError, match="facts: no item was scored for arm base"):
+        trial.run()
+
+
+def test_the_runs_of_a_task_are_part_of_its_identity() -> None:
+    run = EvaluationRun("base", None, "facts", "in-0")
+    one = Contrasts(runs=(run,), baseline="base")
+    assert one.kind == "contrasts"
+    assert one.identity() == json.loads(json.dumps(one.identity()))
+    assert one.identity() != Contrasts(runs=(replace(run, benchmark="truth"),), baseline="base").identity()

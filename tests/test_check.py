@@ -1,0 +1,134 @@
+"""What `datatrial check` says of bad studies: everything at once, each with place, value and suggestion."""
+
+import json
+
+import pytest
+
+from datatrial.errors import StudyError
+from datatrial.study import Study
+
+GOOD = """\
+name: small
+model: {kind: from_scratch, corpus: [lima]}
+seeds: [0, 1]
+training:
+  sft: {learning_rate: 1e-3, epochs: 1}
+  dpo: {learning_rate: 1e-3, beta: 0.2}
+data:
+  lima: {source: {kind: lima}}
+  hh: {source: {kind: hh_rlhf, subsets: [harmless-base]}, curation: [{kind: sample, n: 5}]}
+  mine: {source: {kind: json_file, path: mine.jsonl}}
+  tox: {source: {kind: safenlp}}
+arms:
+  base: []
+  lima: [{sft: lima}]
+  both: [{sft: lima}, {dpo: hh, beta: 0.1}]
+benchmarks: [arc_challenge, {kind: group_safety, data: tox}]
+contrasts:
+  - {arm: both, against: lima, on: [group_safety], expect: better}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, rows='{"prompt": "a", "completion": "b"}\n'):
+        if rows is not None:
+            (tmp_path / "mine.jsonl").write_text(rows)
+        path = tmp_path / "study.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def problems(path):
+    with pytest.raises(StudyError) as caught:
+        Study.load(path)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_good_study_loads(write):
+    study = Study.load(write(GOOD))
+    assert list(study.arms) == ["base", "lima", "both"]
+    assert study.baseline_arm == "base"
+    assert study.stage(study.arms["both"][1], seed=1).model_dump()["beta"] == 0.1
+    assert study.stage(study.arms["both"][1], seed=1).seed == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("name: small", "nmae: small", ["line 1: nmae: unknown key; did you mean 'name'?", "name: is missing"]),
+        ("seeds: [0, 1]", "seeds: []", ["line 3: seeds:", "at least 1 item"]),
+        ("epochs: 1}", "epochs: -1}", ["line 5: training.sft.epochs: should be greater than 0 (got -1)"]),
+        ("epochs: 1}", "epcohs: 1}", ["line 5: training.sft.epcohs: unknown key; did you mean 'epochs'?"]),
+        ("  dpo: {lea", "  dop: {lea", ["line 6: training.dop: no such kind of stage; did you mean 'dpo'?"]),
+        ("kind: lima}}", "kind: lmia}}", ["line 8: data.lima.source.kind: unknown kind; did you mean 'lima'?"]),
+        ("[harmless-base]", "[harmles-base]", ["line 9: data.hh.source.subsets[0]:", "'harmless-base'"]),
+        ("n: 5", "n: many", ["line 9: data.hh.curation[0].n:", "integer", "'many'"]),
+        ("path: mine", "path: yours", ["line 10: data.mine.source: there is no ", "yours.jsonl"]),
+        (
+            "{sft: lima}]\n",
+            "{sft: lmia}]\n",
+            ["arms.lima[0].sft: no data set 'lmia' under `data`; did you mean 'lima'?"],
+        ),
+        ("{sft: lima}]\n", "{stf: lima}]\n", ["arms.lima[0]: should name one stage", "did you mean 'sft'?"]),
+        ("beta: 0.1}", "bta: 0.1}", ["line 15: arms.both[1].bta: unknown key; did you mean 'beta'?"]),
+        ("{dpo: hh,", "{dpo: lima,", ["arms.both[1].dpo: needs comparisons, but 'lima' holds demonstrations"]),
+        ("arc_challenge", "arc_chalenge", ["line 16: benchmarks[0]: ", "arc_chalenge", "arc_challenge"]),
+        ("data: tox}", "data: toxi}", ["benchmarks[1].data: no data set 'toxi'", "did you mean 'tox'?"]),
+        ("data: tox}", "data: hh}", ["benchmarks[1].data: needs statements, but 'hh' holds comparisons"]),
+        ("against: lima", "against: lma", ["contrasts[0].against: there is no 'lma'; did you mean 'lima'?"]),
+        ("on: [group_safety]", "on: [safety]", ["contrasts[0].on: there is no 'safety'"]),
+        ("expect: better", "expect: beter", ["contrasts[0].expect: ", "'beter'"]),
+        ("corpus: [lima]", "corpus: [lama]", ["model.corpus: no data set 'lama'"]),
+        ("contrasts:", "baseline: bsae\ncontrasts:", ["baseline: there is no 'bsae'; did you mean 'base'?"]),
+        ("arms:\n", "arms:\n  a b: []\n", ["arms.a b"]),
+    ],
+)
+def test_each_mistake_is_named_with_its_place_and_a_suggestion(write, old, new, expected):
+    assert old in GOOD
+    found = problems(write(GOOD.replace(old, new)))
+    for text in expected:
+        assert any(text in line for line in found), found
+
+
+def test_every_problem_is_reported_at_once_in_the_order_of_the_file(write):
+    text = GOOD.replace("seeds: [0, 1]", "seeds: [x]").replace("kind: lima}}", "kind: lmia}}")
+    text = (
+        text.replace("n: 5", "n: 0").replace("{sft: lima}]\n", "{sft: lmia}]\n").replace("against: lima", "against: x")
+    )
+    found = problems(write(text, rows=None))
+    places = ["seeds[0]", "data.lima.source.kind", "data.hh.curation[0].n", "data.mine.source", "arms.lima[0].sft"]
+    places.append("contrasts[0].against")
+    assert [line.split(": ")[1] for line in found] == places
+
+
+def test_a_problem_is_reported_once(write):
+    found = problems(write(GOOD.replace("epochs: 1}", "epochs: -1}")))
+    assert len(found) == 1, found
+
+
+def test_an_empty_data_file_is_named(write):
+    assert any("mine.jsonl is empty" in line for line in problems(write(GOOD, rows="")))
+
+
+def test_two_benchmarks_need_two_names(write):
+    found = problems(write(GOOD.replace("[arc_challenge,", "[arc_challenge, arc_challenge,")))
+    assert any("a second benchmark is called 'arc_challenge'; give it a `name`" in line for line in found)
+
+
+def test_a_model_folder_without_weights_is_named(write, tmp_path):
+    (tmp_path / "empty-model").mkdir()
+    (tmp_path / "empty-model" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    text = GOOD.replace("{kind: from_scratch, corpus: [lima]}", "{kind: hub, path: ./empty-model}")
+    found = problems(write(text))
+    assert any("line 2: model: " in line and "weights" in line for line in found), found
+
+
+def test_unknown_trl_settings_and_those_that_the_study_has_itself_are_refused(write):
+    text = GOOD.replace("epochs: 1}", "epochs: 1, trl: {weight_dcay: 0.1, output_dir: x, warmup_steps: 3}}")
+    found = problems(write(text))
+    assert any("weight_dcay" in line and "weight_decay" in line for line in found), found
+    assert any("output_dir" in line for line in found), found
+    assert not any("warmup_steps" in line for line in found)

@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from datatrial.errors import DataError
+from datatrial.records import DataCard, Drop
+from datatrial.tables import SAMPLE_OF_DROPPED, Table
+
+
+def documents(*texts: str, **metadata: list[object]) -> Table:
+    return Table.of(pl.DataFrame({"text": list(texts), **metadata}), "documents")
+
+
+def test_a_table_has_its_forms_columns_whatever_order_and_type_they_came_in() -> None:
+    rows = pl.DataFrame(
+        {
+            "messages": [[{"content": "Why?", "extra": 1, "role": "user"}]],
+            "rejected": ["no"],
+            "chosen": ["yes"],
+            "votes": [3],
+        }
+    )
+    table = Table.of(rows, "comparisons", licence="MIT")
+    assert table.rows["messages"].to_list() == [[{"role": "user", "content": "Why?"}]]
+    assert table.rows["votes"].to_list() == [3]
+    assert table.card == DataCard("comparisons", rows=1, licence="MIT")
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(DataError, match="comparisons need the columns messages, chosen, rejected; missing: rejected"):
+        Table.of(pl.DataFrame({"messages": [[]], "chosen": ["a"]}), "comparisons")
+
+
+@pytest.mark.parametrize("column", [["one", "two"], [[["nested"]], []]])
+def test_a_column_of_another_type_is_named_in_one_line(column: list[object]) -> None:
+    rows = pl.DataFrame({"question": ["?", "?"], "choices": [["a", "b"]] * 2, "answer": column})
+    with pytest.raises(DataError, match="questions: the column 'answer' should be Int64") as caught:
+        Table.of(rows, "questions")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_required_value_is_named_with_its_row() -> None:
+    with pytest.raises(DataError, match=r"'text' is empty \(null\) in 2 rows, first in row 2"):
+        Table.of(pl.DataFrame({"text": ["a", None, "b", None]}), "documents")
+
+
+@pytest.mark.parametrize("mask", [pl.col("n") < 3, pl.Series([True, True, False])])
+def test_keep_counts_what_it_drops_and_shows_some(mask: pl.Expr | pl.Series) -> None:
+    kept = documents("a", "b", "c", n=[1, 2, 3]).keep(mask, "n too large")
+    assert kept.rows["text"].to_list() == ["a", "b"]
+    assert kept.rows.columns == ["text", "n"]
+    assert kept.card.rows == 2
+    [drop] = kept.card.drops
+    assert (drop.reason, drop.rows) == ("n too large", 1)
+    assert [json.loads(row) for row in drop.sample] == [{"text": "c", "n": 3}]
+
+
+def test_a_condition_on_an_empty_value_drops_the_row_and_counts_it() -> None:
+    kept = documents("a", "b", "c", n=[1, None, 3]).keep(pl.col("n") < 3, "n too large")
+    assert kept.rows["text"].to_list() == ["a"]
+    assert kept.card.drops[0].rows == 2
+
+
+def test_keeping_everything_changes_nothing() -> None:
+    table = documents("a", "b")
+    assert table.keep(pl.lit(True), "never") is table
+
+
+def test_keeping_nothing_leaves_the_columns_and_few_samples() -> None:
+    kept = documents(*"abcdefgh").keep(pl.lit(False), "all")
+    assert kept.rows.height == 0
+    assert kept.rows.columns == ["text"]
+    assert kept.card.drops[0].rows == 8
+    assert len(kept.card.drops[0].sample) == SAMPLE_OF_DROPPED
+
+
+def test_drops_add_up_in_order() -> None:
+    kept = documents("a", "bb", "ccc").keep(pl.col("text") != "a", "a").keep(pl.col("text") != "bb", "bb")
+    assert [drop.reason for drop in kept.card.drops] == ["a", "bb"]
+
+
+def test_a_table_read_back_is_the_one_written(tmp_path: Path) -> None:
+    table = documents("ä", "\u2028", "c", n=[1, None, 3]).keep(pl.col("text") != "c", "Größe")
+    table.write(tmp_path)
+    back = Table.read(tmp_path)
+    assert back.rows.equals(table.rows)
+    assert back.card == table.card
+    assert isinstance(back.card.drops[0], Drop)
