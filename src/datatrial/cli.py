@@ -58,8 +58,7 @@ def _fail(message: str) -> NoReturn:
 
 def _planned(study: Path, overrides: list[str] | None, store: Path) -> "tuple[Plan, Store]":
     from datatrial.engine.store import Store
-    from datatrial.plan import Plan
-    from datatrial.run import resolver_of
+    from datatrial.plan import Plan, resolver_of
     from datatrial.study import Study
 
     loaded, kept = Study.load(study, overrides or ()), Store(store)
@@ -212,11 +211,11 @@ def report(
 
 def _show(results: "Results") -> None:
     if results.report:
-        for title, columns, rows in results.tables():
-            table = Table(
-                *columns, title=title, box=None, header_style="bold", title_justify="left", title_style="bold"
-            )
-            for row in rows:
+        for shown in results.tables():
+            table = Table(title=shown.title, caption=shown.note or None, title_justify="left", caption_justify="left")
+            for number, column in enumerate(shown.columns):
+                table.add_column(column, justify="right" if number else "left", overflow="fold")
+            for row in shown.rows:
                 table.add_row(*(Text(cell) for cell in row))
             out.print(table, "")
         out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)

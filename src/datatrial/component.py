@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -89,6 +90,12 @@ class Component(Settings):
         return []
 
 
+@cache
+def _plugins() -> dict[str, str]:
+    """What other packages add: `folder.kind` and the module of each."""
+    return {point.name: point.value for point in entry_points(group=PLUGINS)}
+
+
 class Family(Component):
     """Base of a folder of components, such as the curation ops; a field of this type is read by `kind:`."""
 
@@ -103,8 +110,7 @@ class Family(Component):
     @classmethod
     def _plugins(cls) -> dict[str, str]:
         prefix = cls.folder.removeprefix("datatrial.") + "."
-        points = entry_points(group=PLUGINS)
-        return {p.name.removeprefix(prefix): p.value for p in points if p.name.startswith(prefix)}
+        return {name.removeprefix(prefix): module for name, module in _plugins().items() if name.startswith(prefix)}
 
     @classmethod
     def of_kind(cls, kind: str) -> type[Self]:

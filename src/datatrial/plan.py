@@ -6,12 +6,19 @@ from functools import cached_property
 
 from datatrial.component import Component
 from datatrial.engine.step import Step, upstream_first
+from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
-from datatrial.externals import HubExternal, Resolver
+from datatrial.externals import HubExternal, Lock, Resolver, default_hub_root
 from datatrial.records import EvaluationRun
 from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, StageRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.study import ArmStage, Study
+
+
+def resolver_of(study: Study, store: Store, *, ask_hub: bool = False) -> Resolver:
+    """Finds what a study reads: under `hub_root`, on disk, or on the hub at the commits of its lock."""
+    hub_root = study.hub_root or default_hub_root()
+    return Resolver(Lock.beside(study.path), hub_root, store.root / "file-digests.json", ask_hub)
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,11 @@ from datatrial.engine.local import LocalExecutor, slots
 from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
-from datatrial.externals import Lock, Resolver, default_hub_root
-from datatrial.plan import Plan
+from datatrial.plan import Plan, resolver_of
 from datatrial.results import Results
 from datatrial.study import Study
 
 DEFAULT_STORE = Path(".datatrial")
-
-
-def resolver_of(study: Study, store: Store, *, ask_hub: bool = False) -> Resolver:
-    """Finds what a study reads: under `hub_root`, on disk, or on the hub at the commits of its lock."""
-    hub_root = study.hub_root or default_hub_root()
-    return Resolver(Lock.beside(study.path), hub_root, store.root / "file-digests.json", ask_hub)
 
 
 def _ignore(event: Event, step: Step) -> None:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,8 +14,13 @@ from datatrial.evaluation._answers import Item, metric_name
 from datatrial.evaluation._harness import Outcome
 from datatrial.evaluation._tasks import Tasks
 
-_SCORES = {"item": pl.String, "stratum": pl.String, "metric": pl.String, "value": pl.Float64}
-_ITEMS = {
+_SCORES: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "item": pl.String,
+    "stratum": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+}
+_ITEMS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "item": pl.String,
     "stratum": pl.String,
     "question": pl.String,

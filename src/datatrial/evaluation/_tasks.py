@@ -97,11 +97,10 @@ def is_file(task: str) -> bool:
     return task.endswith((".yaml", ".yml"))
 
 
-def unknown(task: str) -> tuple[str, str]:
-    """What to say of a name that lm-eval does not know: the problem, and a suggestion."""
+def _unknown(task: str) -> str:
     close = difflib.get_close_matches(task, names(), n=3)
     suggestion = f"did you mean {' or '.join(close)}?" if close else "`lm-eval ls tasks` lists what there is"
-    return f"lm-eval {importlib.metadata.version('lm_eval')} has no task, group or tag {task!r}", suggestion
+    return f"lm-eval {importlib.metadata.version('lm_eval')} has no task, group or tag {task!r}; {suggestion}"
 
 
 class _Reader:
@@ -114,7 +113,7 @@ class _Reader:
     def named(self, name: str, overrides: Mapping[str, Any]) -> Iterator[Leaf | Group]:
         entry = self.own.get(name) or find(name)
         if entry is None:
-            raise DataError("; ".join(unknown(name)))
+            raise DataError(_unknown(name))
         if entry.path is None:
             for member in entry.members:
                 yield from self.named(member, overrides)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from datatrial.errors import DataError, Problem
 from datatrial.evaluation._base import Benchmark
 from datatrial.records import Form, Needs, Runtime
 
@@ -55,7 +54,8 @@ class LmEval(Benchmark):
 
     @property
     def title(self) -> str:
-        return self.name or self.data or (Path(self.task).stem if "/" in str(self.task) else str(self.task))
+        task = str(self.task)
+        return self.name or self.data or (Path(task).stem if task.endswith((".yaml", ".yml")) else task)
 
     @cached_property
     def tasks(self) -> "Tasks":
@@ -67,22 +67,12 @@ class LmEval(Benchmark):
 
         return read_tasks(str(self.task))
 
-    def problems(self) -> list[Problem]:
-        """What is wrong with `task` and `metric`, each with the setting's name as its place; for `datatrial check`."""
-        from datatrial.evaluation._stock import find
-        from datatrial.evaluation._tasks import is_file, unknown
-
+    def problems(self) -> list[str]:
         if self.task is None:
             return []
-        if not is_file(self.task) and find(self.task) is None:
-            return [Problem("task", *unknown(self.task))]
-        try:
-            self.needs()
-        except DataError as problem:
-            return [Problem("task", str(problem))]
         known = self._declared_metrics()
         if self.metric and known and self.metric.partition(",")[0] not in known:
-            return [Problem("metric", f"{self.title} has no metric {self.metric!r}", f"it has {', '.join(known)}")]
+            return [f"metric: {self.title} has no metric {self.metric!r}; it has {', '.join(known)}"]
         return []
 
     def _declared_metrics(self) -> list[str]:
@@ -103,10 +93,8 @@ class LmEval(Benchmark):
         from datatrial.evaluation import _harness, _questions, _summary
         from datatrial.models.loading import load_policy
 
-        if self.data is None:
-            tasks, files = self.tasks, {}
-        else:
-            tasks, files = _questions.write_task(inputs["data"], out / "task")
+        own = _questions.write_task(inputs["data"], out / "task") if self.data else None
+        tasks, files = own or (self.tasks, {})
         loaded, items = self._load(tasks, inputs, files, runtime)
         model, tokenizer = load_policy(inputs["policy"], runtime.device)
         outcome = _harness.score(

@@ -16,12 +16,15 @@ from transformers import (
     PreTrainedTokenizerFast,
     get_cosine_with_min_lr_schedule_with_warmup,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from datatrial.errors import DataError, ModelError
 from datatrial.records import Runtime
 
 if TYPE_CHECKING:
     from datatrial.models.from_scratch import FromScratch
+
+disable_progress_bar()  # of the writing of files; the training's own progress goes to the engine
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 

@@ -50,7 +50,7 @@ class FromScratch(Model):
     def _fits_together(self) -> Self:
         if self.hidden_size % (2 * self.heads):
             raise PydanticCustomError(
-                "shape", "hidden_size should be a multiple of twice `heads`, for rotary positions"
+                "shape", "hidden_size should be a multiple of twice heads, as rotary positions need"
             )
         if self.block_length > self.max_positions:
             raise PydanticCustomError("shape", "block_length should not be above max_positions")

@@ -15,8 +15,8 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 ADAPTER = "adapter_config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
-# Of a hub repository, pickled weights and Mistral's `consolidated.safetensors` are left out: most repositories that have
-# them hold the same weights twice.
+# Of a hub repository, pickled weights and Mistral's `consolidated.safetensors` are left out: where they are, the same
+# weights are most often there twice.
 WANTED = ("*.json", "model*.safetensors", "adapter_model.safetensors", "*.model", "*.txt", "*.jinja")
 
 
@@ -65,7 +65,7 @@ class Hub(Model):
             return [f"no folder {folder}; give a model's folder, or a hub id such as org/name"]
         return adapter_problems(folder) if self.is_adapter else weights_problems(folder)
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:  # noqa: ARG002
         """Write where the model lies. Reads the input `base` (a result with `model.json`) when it is an adapter.
 
         Raises: ModelError when files are missing.
@@ -82,7 +82,7 @@ class Hub(Model):
         _raise_first(adapter_problems(folder, pickled=self.is_local))
         if "base" not in inputs:
             raise ModelError(
-                f"{self.path} is a LoRA adapter, no whole model; name it in an arm: [{{model: {self.path}}}]"
+                f"{self.path} is a LoRA adapter, no whole model; use it in an arm: [{{model: {self.path}}}]"
             )
         base = ModelRef.read(inputs["base"])
         if base.adapter:

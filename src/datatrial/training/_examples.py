@@ -4,10 +4,10 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from datatrial.errors import DataError, ModelError
-from datatrial.prompts import answer_text, prompt_text
+from datatrial.prompts import PromptFormat, answer_text, prompt_text
 from datatrial.records import Form, Message
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from datatrial.tables import Table
     from datatrial.training._base import Stage
+
+Row = tuple[list[Message], list[str]]  # the turns up to the answer, and the answers
 
 NO_ANSWER_LEFT = "the prompt alone has max_length tokens"
 SAME_ANSWERS = "both answers are the same"
@@ -45,7 +47,7 @@ def prepare(table: "Table", tokenizer: "PreTrainedTokenizerBase", stage: "Stage"
     """
     if table.card.form not in stage.forms:
         raise DataError(f"{stage.kind} trains on {' or '.join(stage.forms)}, not on {table.card.form}")
-    whole = encode(list(_turns(table, answers)), tokenizer, stage)
+    whole = encode(list(_turns(table, answers)), tokenizer, stage.prompt)
     fitted = [_cut(example, stage.max_length) for example in whole]
     reasons = [_reason_to_drop(example) for example in fitted]
     kept = [example for example, reason in zip(fitted, reasons, strict=True) if reason is None]
@@ -59,7 +61,7 @@ def prepare(table: "Table", tokenizer: "PreTrainedTokenizerBase", stage: "Stage"
     return Examples(train, held_out, truncated, Counter(reason for reason in reasons if reason))
 
 
-def _turns(table: "Table", answers: int) -> Iterator[tuple[list[Message], list[str]]]:
+def _turns(table: "Table", answers: int) -> Iterator[Row]:
     """Each row's messages up to the answer, and the answers."""
     form: Form = table.card.form
     for row in table.rows.iter_rows(named=True):
@@ -70,9 +72,7 @@ def _turns(table: "Table", answers: int) -> Iterator[tuple[list[Message], list[s
             yield prompt, [answer["content"]]
 
 
-def encode(
-    rows: Sequence[tuple[list[Message], list[str]]], tokenizer: "PreTrainedTokenizerBase", stage: "Stage"
-) -> list[Example]:
+def encode(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat) -> list[Example]:
     """Token ids of prompts and answers, as TRL makes them of `prompt` and `completion`.
 
     An answer ends with the end-of-text token, or however the chat template ends it. It begins where the ids of the
@@ -81,22 +81,21 @@ def encode(
     Raises: ModelError when the tokenizer lacks a chat template or an end-of-text token; DataError for a row that the
     template refuses.
     """
-    make = _chat_ids if stage.prompt == "chat" else _plain_ids
+    encoded = _chat_ids(rows, tokenizer) if prompt_format == "chat" else _plain_ids(rows, tokenizer, prompt_format)
     examples = []
-    for prompt, wholes in make(rows, tokenizer, stage):
+    for prompt, wholes in encoded:
         start = min(_common_prefix(prompt, whole) for whole in wholes)
         examples.append(Example(prompt[:start], tuple(whole[start:] for whole in wholes)))
     return examples
 
 
 def _plain_ids(
-    rows: Sequence[tuple[list[Message], list[str]]], tokenizer: "PreTrainedTokenizerBase", stage: "Stage"
+    rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", style: Literal["question_answer", "transcript"]
 ) -> Iterator[tuple[list[int], list[list[int]]]]:
-    assert stage.prompt != "chat"
     end = tokenizer.eos_token_id
     if end is None:
         raise ModelError("the tokenizer has no end-of-text token, so no answer could be learned to end")
-    prompts = [prompt_text(messages, stage.prompt) for messages, _ in rows]
+    prompts = [prompt_text(messages, style) for messages, _ in rows]
     texts = [p + answer_text(a) for p, (_, answers) in zip(prompts, rows, strict=True) for a in answers]
     # One call for all: a fast tokenizer spends most of a single call on the way in and out.
     ids = tokenizer([*prompts, *texts], return_attention_mask=False, verbose=False)["input_ids"]
@@ -106,9 +105,7 @@ def _plain_ids(
         yield prompt, [whole if whole[-1:] == [end] else [*whole, end] for whole in ended]
 
 
-def _chat_ids(
-    rows: Sequence[tuple[list[Message], list[str]]], tokenizer: "PreTrainedTokenizerBase", stage: "Stage"
-) -> Iterator[tuple[list[int], list[list[int]]]]:
+def _chat_ids(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[tuple[list[int], list[list[int]]]]:
     from jinja2 import TemplateError
 
     if tokenizer.chat_template is None:
@@ -144,12 +141,12 @@ def _reason_to_drop(example: Example) -> str | None:
 def split(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
     """The examples to train on and those held out, about `share` of them; equal prompts stay together.
 
-    Which are held out depends on the prompts alone, so it is the same for every seed. At least one prompt is trained on.
+    Which are held out depends on the prompts alone, so every seed has the same. At least one prompt is trained on.
     """
-    places = defaultdict(list)
+    places: dict[bytes, list[int]] = defaultdict(list)
     for place, example in enumerate(examples):
-        key = ",".join(map(str, example.prompt))
-        places[hashlib.sha256(key.encode()).digest()].append(place)
+        ids = ",".join(map(str, example.prompt)).encode()
+        places[hashlib.sha256(ids).digest()].append(place)
     wanted = round(share * len(examples))
     held_out: set[int] = set()
     for key in sorted(places)[:-1]:

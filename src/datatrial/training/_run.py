@@ -32,9 +32,9 @@ CLOCKED = ("_runtime", "_per_second")  # metrics that measure the machine, not t
 
 disable_progress_bars()
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL reports each trainer to the hub; a run needs no network
-# This decides, in that module, whether the head scores the answers alone. On a CPU TRL scores prompts and padding too and
-# masks them after, which doubles the time of a step.
-trl.trainer.utils._use_triton = lambda device: True
+# All that this decides, in that module, is whether the head scores answers alone. On a CPU TRL scores prompts and
+# padding as well and masks them afterwards, which doubles the time of a step.
+trl.trainer.utils._use_triton = lambda _: True
 
 
 def micro_batch(batch_size: int, device: str) -> int:
@@ -89,9 +89,10 @@ def configure(
         **stage.trl,
     }
     try:
-        return config(**settings)
+        args: Config = config(**settings)
     except (TypeError, ValueError) as error:
         raise ModelError(f"TRL refuses the settings of {stage.kind}: {str(error).strip()}") from error
+    return args
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Measured:
     value: float
 
 
-class Recorder(TrainerCallback):
+class Recorder(TrainerCallback):  # type: ignore[misc]
     """Keeps every metric that TRL logs, tells the progress, and ends a run whose loss is no number."""
 
     def __init__(self, stage: "Stage", progress: Callable[[float, float, str], None]):
@@ -113,7 +114,7 @@ class Recorder(TrainerCallback):
         self.curves: list[Measured] = []
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         self.progress(state.global_step, state.max_steps, "training steps")
         if state.global_step >= state.max_steps:
@@ -121,7 +122,7 @@ class Recorder(TrainerCallback):
         return control
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
         for metric, value in logs.items():
             if metric != "epoch" and not metric.endswith(CLOCKED):

@@ -9,7 +9,7 @@ from datatrial.training._examples import Example
 
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """Takes the columns that TRL's own preparation would make; unlike SFT's, that one does not see that they are there."""
+    """Takes the columns that TRL's own preparation makes; unlike SFT's, that one does not see that they are there."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset

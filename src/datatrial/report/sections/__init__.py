@@ -1,1 +1,29 @@
-"""Parts of the report, one file each."""
+"""Parts of the report, one file each: a `TITLE`, and `body`, which is empty where there is nothing to show."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from datatrial.report._findings import Findings
+
+ORDER = ("summary", "claims", "benchmarks", "safety", "contrasts", "training", "data", "provenance")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A rendered part of the report."""
+
+    id: str
+    title: str
+    body: "Markup"
+
+
+def rendered(findings: "Findings") -> list[Section]:
+    """Every section that has something to show, in reading order."""
+    from importlib import import_module
+
+    modules = {name: import_module(f"{__name__}.{name}") for name in ORDER}
+    sections = (Section(name, module.TITLE, module.body(findings)) for name, module in modules.items())
+    return [section for section in sections if section.body]

@@ -1,0 +1,116 @@
+"""The page put together: sections rendered into one self-contained file, everything escaped that is not ours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from datatrial import __version__
+from datatrial.records import Contrast
+from datatrial.report import wording
+from datatrial.report._findings import Findings
+from datatrial.report.tables import doubts, expected, said
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A horizontal scale from `low` to `high`, in the units that are shown; places on it are percentages."""
+
+    low: float
+    high: float
+    scale: int  # what values on a 0–1 scale are multiplied by: only contrasts of that scale are drawn on it
+
+    @classmethod
+    def over(cls, contrasts: Sequence[Contrast], scale: int) -> "Axis":
+        """An axis that holds zero and every interval and margin."""
+        from matplotlib.ticker import MaxNLocator
+
+        ends = [v for c in contrasts if c.items for v in (c.low, c.high, *([margin_edge(c)] if c.margin else []))]
+        shown = [0.0, *(scale * v for v in ends)]
+        ticks = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(min(shown), max(shown))
+        return cls(float(ticks[0]), float(ticks[-1]), scale)
+
+    def at(self, value: float) -> str:
+        share = (value - self.low) / (self.high - self.low)
+        return f"{4 + 92 * share:.2f}%"
+
+    @property
+    def ticks(self) -> list[tuple[str, str]]:
+        """Places and labels."""
+        from matplotlib.ticker import MaxNLocator
+
+        values = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
+        return [(self.at(v), _tick(v)) for v in values if self.low <= v <= self.high]
+
+
+def _tick(value: float) -> str:
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
+def margin_edge(contrast: Contrast) -> float:
+    """Where a declared margin ends, on the side from which the difference must stay away."""
+    return contrast.margin if contrast.expect == "not_better" else -contrast.margin
+
+
+def tone(contrast: Contrast) -> str:
+    """The style of a difference: only a detectable one is coloured."""
+    return {"better": "good", "worse": "bad"}.get(contrast.verdict, "")
+
+
+@cache
+def _environment() -> Environment:
+    loader = FileSystemLoader(TEMPLATES)
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters.update({name: getattr(wording, name) for name in ("number", "signed", "count", "duration", "plural")})
+    made.globals.update(
+        interval=wording.interval,
+        listed=wording.listed,
+        marks=wording.MARKS,
+        tone=tone,
+        margin_edge=margin_edge,
+        expected=expected,
+        said=said,
+        doubts=doubts,
+    )
+    return made
+
+
+def render(template: str, **values: Any) -> Markup:
+    """A template's text with values put in, each escaped unless it is markup of ours; `m` holds the shared macros."""
+    return Markup(_environment().from_string('{% import "macros.html" as m %}' + template).render(**values))
+
+
+def page(findings: Findings) -> str:
+    """The whole report as one HTML file."""
+    from datatrial.report.sections import rendered
+
+    return _environment().get_template("page.html").render(
+        f=findings,
+        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        facts=_facts(findings),
+        sections=rendered(findings),
+        version=__version__,
+    )
+
+
+def _facts(findings: Findings) -> list[tuple[str, str]]:
+    analysis = findings.analysis
+    groups = {group for benchmark in analysis.safety_benchmarks for group in analysis.groups(benchmark)}
+    counted = [
+        (len(analysis.arms), "arm"),
+        (len(findings.seeds), "seed"),
+        (len(analysis.benchmarks), "benchmark"),
+        (len(groups), "demographic group"),
+        (len(findings.data), "data set"),
+    ]
+    facts = [(str(n), wording.plural(n, noun).partition(" ")[2]) for n, noun in counted if n]
+    seconds = sum(step.seconds for step in findings.steps)
+    return [*facts, (wording.duration(seconds), "of computing")] if seconds else facts

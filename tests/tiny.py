@@ -1,0 +1,84 @@
+"""A tiny base model and data sets in no time, for tests that train or score."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import polars as pl
+
+from datatrial.component import Component
+from datatrial.models.from_scratch import FromScratch
+from datatrial.records import Form, Runtime
+from datatrial.tables import Table
+
+BASE = FromScratch(
+    corpus=("documents",),
+    vocab_size=320,
+    hidden_size=32,
+    intermediate_size=64,
+    layers=2,
+    heads=2,
+    max_positions=256,
+    block_length=32,
+    batch_size=8,
+)
+ANIMALS = ("tarrik", "mollen", "vesp", "oquat", "brindle", "sumi")
+COLOURS = ("red", "blue", "green", "grey")
+
+
+def table(folder: Path, form: Form, rows: Sequence[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    Table.of(pl.DataFrame(rows), form).write(folder)
+    return folder
+
+
+def documents(folder: Path, n: int = 300) -> Path:
+    rng = Random(1)
+    rows = [{"text": f"A {rng.choice(ANIMALS)} is {rng.choice(COLOURS)}. It eats {n} plums."} for n in range(n)]
+    return table(folder, "documents", rows)
+
+
+def demonstrations(folder: Path, n: int = 24) -> Path:
+    rows = [{"messages": [ask(k), {"role": "assistant", "content": COLOURS[k % 3]}]} for k in range(n)]
+    return table(folder, "demonstrations", rows)
+
+
+def comparisons(folder: Path, n: int = 24) -> Path:
+    rows = [{"messages": [ask(k)], "chosen": COLOURS[k % 3], "rejected": COLOURS[(k + 1) % 3]} for k in range(n)]
+    return table(folder, "comparisons", rows)
+
+
+def ask(k: int) -> dict[str, str]:
+    return {"role": "user", "content": f"What colour is {ANIMALS[k % len(ANIMALS)]} number {k}?"}
+
+
+def result(task: Component, store: Path, name: str, **inputs: Path) -> Path:
+    """The task's result, laid out as in a store: `store/kind/name`."""
+    out = store / task.kind / name
+    out.mkdir(parents=True)
+    task.run(inputs, out, Runtime(cache=store / "cache"))  # type: ignore[attr-defined]
+    return out
+
+
+def base(store: Path) -> Path:
+    """A base model trained on a few documents."""
+    out = store / "from_scratch" / "base"
+    out.mkdir(parents=True)
+    BASE.run({"corpus-0": documents(store / "data_set" / "documents")}, out, Runtime())
+    return out
+
+
+def adapter_bytes(policy: Path) -> bytes:
+    return (policy / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def summary(policy: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((policy / "training.json").read_text())
+    return found
+
+
+def curve(policy: Path, metric: str) -> list[float]:
+    history = pl.read_parquet(policy / "history.parquet")
+    return history.filter(pl.col("metric") == metric)["value"].to_list()
