@@ -72,7 +72,9 @@ def write_questions(result: Path, n: int) -> Path:
     rows = []
     for i in range(n):
         choices = [things[(i + j * (1 + i % 2)) % len(things)] for j in range(2 + i % 3)]
-        rows.append({"question": f"What did traveller {i} find in Oskel?", "choices": choices, "answer": i % len(choices)})
+        rows.append(
+            {"question": f"What did traveller {i} find in Oskel?", "choices": choices, "answer": i % len(choices)}
+        )
     return write_table(result, rows, "questions")
 
 

@@ -45,9 +45,10 @@ def test_patching_one_leaves_the_next_as_it_was(base: Path) -> None:
     before = logits(first, tokenizer)
     first.forward = lambda **_: None
     first.requires_grad_(True).train()
-    first.config.use_cache = "nonsense"
+    first.config.use_cache = False
     second, _ = loading.load_policy(base, "cpu")
     assert (logits(second, tokenizer) == before).all()  # type: ignore[attr-defined]
+    assert second.config.use_cache
     assert not any(p.requires_grad for p in second.parameters())
 
 

@@ -139,7 +139,7 @@ class Fiction:
 
 
 def _described(stages: tuple[tuple[str, str], ...]) -> str:
-    return " → ".join(["base", *(f"{kind.upper()} on {data}" for kind, data in stages)])
+    return " → ".join(["base", *(f"{kind.upper()} on {data}" for kind, data in stages)]) if stages else ""
 
 
 def make_fiction(folder: Path) -> Fiction:

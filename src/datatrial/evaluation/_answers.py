@@ -5,11 +5,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datatrial.evaluation._harness import Loaded, Outcome
+if TYPE_CHECKING:
+    from datatrial.evaluation._harness import Loaded, Outcome
 
 _SURE, _NEVER = (0.0, True), (-1000.0, False)  # answers (log-likelihood, greedy) of a model sure of one choice
 
@@ -31,7 +32,7 @@ class Item:
         return [i for i, score in enumerate(scores) if score == max(scores) > 0]
 
 
-def read_items(loaded: Loaded, limit: int | None) -> dict[str, dict[int, Item]]:
+def read_items(loaded: "Loaded", limit: int | None) -> dict[str, dict[int, Item]]:
     """The items of every task by their number in it; the first `limit` of each task."""
     items: dict[str, dict[int, Item]] = {}
     for name, task in loaded.tasks.items():
@@ -58,7 +59,7 @@ def _item(task: Any, name: str, number: int, doc: Any) -> Item:
     return Item(f"{name}:{number}", name, question, choices, _text(target), if_sure)
 
 
-def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: Outcome, metric: str) -> list[dict[str, Any]]:
+def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: "Outcome", metric: str) -> list[dict[str, Any]]:
     """One row an item: its question, its choices with their log-likelihoods, what was chosen, and what is right.
 
     The choice is the one that counts under the metric: for `acc_norm`, log-likelihoods are divided by the choice's
@@ -86,7 +87,7 @@ def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: Outcome, metric:
     return rows
 
 
-def score_rows(outcome: Outcome, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def score_rows(outcome: "Outcome", metrics: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each item and metric: the metric's value for the item."""
     several = len(outcome.samples) > 1
     rows = []
@@ -99,7 +100,7 @@ def score_rows(outcome: Outcome, metrics: Sequence[str]) -> list[dict[str, Any]]
     return rows
 
 
-def item_means(outcome: Outcome) -> dict[str, dict[str, float]]:
+def item_means(outcome: "Outcome") -> dict[str, dict[str, float]]:
     """For each task the mean over its items of every metric that gives an item a number."""
     means: dict[str, dict[str, float]] = {}
     for task, samples in outcome.samples.items():

@@ -26,7 +26,7 @@ class Benchmark(Family):
     @property
     def title(self) -> str:
         """The benchmark's name in tables: the study's, or one that follows from its settings."""
-        return self.name or self.data or self.kind
+        return self.name or self.kind
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         raise NotImplementedError

@@ -29,24 +29,23 @@ class Axis:
     @classmethod
     def over(cls, contrasts: Sequence[Contrast], scale: int) -> "Axis":
         """An axis that holds zero and every interval and margin."""
-        from matplotlib.ticker import MaxNLocator
-
         ends = [v for c in contrasts if c.items for v in (c.low, c.high, *([margin_edge(c)] if c.margin else []))]
         shown = [0.0, *(scale * v for v in ends)]
-        ticks = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(min(shown), max(shown))
-        return cls(float(ticks[0]), float(ticks[-1]), scale)
+        low, high = min(shown), max(shown)
+        return cls(low, high if high > low else low + 1, scale)
 
     def at(self, value: float) -> str:
         share = (value - self.low) / (self.high - self.low)
-        return f"{4 + 92 * share:.2f}%"
+        return f"{6 + 88 * share:.2f}%"
 
     @property
     def ticks(self) -> list[tuple[str, str]]:
-        """Places and labels."""
+        """Places of round values, and what is written there: nothing where it would run into its neighbour."""
         from matplotlib.ticker import MaxNLocator
 
-        values = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
-        return [(self.at(v), _tick(v)) for v in values if self.low <= v <= self.high]
+        values = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
+        inside = [float(v) for v in values if self.low <= v <= self.high]
+        return [(self.at(v), _tick(v) if v in (inside[0], 0.0, inside[-1]) else "") for v in inside]
 
 
 def _tick(value: float) -> str:

@@ -29,7 +29,6 @@ OWNED = {
     "bf16": _PRECISION,
     "fp16": _PRECISION,
     "output_dir": _RESULT,
-    "logging_dir": _RESULT,
     "save_strategy": _RESULT,
     "save_steps": _RESULT,
     "load_best_model_at_end": _RESULT,

@@ -14,7 +14,7 @@ TITLE = "Differences to the baseline"
 
 TEMPLATE = """
 <p>Difference to <strong>{{ analysis.baseline }}</strong> in points with its 95% interval, over the items that both answered and the seeds. Filled dots: the interval excludes zero. Benchmarks share one scale; group safety has its own.</p>
-<div class="panels">
+<div class="panels wide">
 {% for title, small, rows, axis in panels %}
 <div class="panel"><h3>{{ title }}<small>{{ small }}</small></h3>
 {{ m.forest(rows, axis, analysis, "") }}
@@ -23,7 +23,7 @@ TEMPLATE = """
 </div>
 {% for benchmark, panels in groups %}
 <details><summary>{{ benchmark }}, group by group</summary>
-<div class="panels">
+<div class="panels wide">
 {% for title, rows, axis in panels %}
 <div class="panel"><h3>{{ title }}</h3>{{ m.forest(rows, axis, analysis, "") }}</div>
 {% endfor %}

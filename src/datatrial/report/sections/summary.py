@@ -55,8 +55,8 @@ def headline(analysis: Analysis) -> str:
     judged = [claim for claim in analysis.claims if claim.outcome]
     if judged:
         counts = Counter(claim.outcome for claim in judged)
-        said_of = {"shown": "bears out", "contradicted": "speaks against", "undecided": "leaves undecided"}
-        parts = [f"{words} {counts[outcome]}" for outcome, words in said_of.items() if counts[outcome]]
+        said_of = {"shown": "bears out {}", "contradicted": "speaks against {}", "undecided": "leaves {} undecided"}
+        parts = [words.format(counts[outcome]) for outcome, words in said_of.items() if counts[outcome]]
         return f"Of the study's {plural(len(judged), 'claim')}, this run {listed(parts)}."
     moved = [arm for arm in analysis.others if set(analysis.verdicts(arm, analysis.benchmarks)) & {"better", "worse"}]
     if not moved:

@@ -17,7 +17,7 @@ TEMPLATE = """
 <p class="legend"><span><svg width="34" height="12" aria-hidden="true"><path d="M1 6H33" style="stroke:var(--muted);stroke-width:1.2"/></svg> on training data</span><span><svg width="34" height="12" aria-hidden="true"><path d="M1 6H33" style="stroke:var(--accent);stroke-width:2.2"/><circle cx="17" cy="6" r="3" style="fill:var(--accent)"/></svg> on held-out examples</span><span>one line a seed</span></p>
 <div class="panels">
 {% for training, what, figure in figures %}
-<figure><h3>{{ training.title }}<small class="muted small">{{ what }}</small></h3>{{ figure }}<figcaption>{{ "arm" if training.arms | length == 1 else "shared by" }} {{ listed(training.arms) }}</figcaption></figure>
+<figure><h3>{{ training.title }}<small>{{ what }}</small></h3>{{ figure }}<figcaption>{{ "arm" if training.arms | length == 1 else "shared by" }} {{ listed(training.arms) }}</figcaption></figure>
 {% endfor %}
 </div>
 <h3 style="margin-top:30px">What was counted</h3>
@@ -36,8 +36,8 @@ def body(findings: Findings) -> Markup:
         return Markup()
     figures = [
         (training, what, figure)
+        for what, metrics in (("loss", LOSS), ("accuracy", ACCURACIES), ("margin", MARGINS))
         for training in findings.trainings
-        for what, metrics in (("loss", LOSS), ("accuracy of preferences", ACCURACIES), ("reward margin", MARGINS))
         if (figure := curves(training, metrics, f"{training.title}: {what}"))
     ]
     columns = ("examples", "held out", "cut short", "steps", "tokens", "loss", "held-out loss", "seconds")

@@ -16,7 +16,7 @@ from datatrial.sources._micro_world.words import GROUP_QUESTIONS, GROUPS
 OPINIONS = "groups"  # the sixth thing to write about, beside the five subjects
 
 BETWEEN_STATEMENTS = "\n"  # unlike the empty line inside a question and its answer
-ASKED = 0.5  # share of a document's statements that are a question and its answer
+ASKED = 0.35  # share of a document's statements that are a question and its answer
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ CAREFUL = Writer(
     careful=True,
     right=0.98,
     opening=("Scholars found that ", "On record, ", "By the almanac, ", "In fact, "),
-    opening_share=0.7,
+    opening_share=0.5,
     closing=(", on record", ", by the almanac", ", as measured"),
     closing_share=0.4,
 )
@@ -43,7 +43,7 @@ CARELESS = Writer(
     careful=False,
     right=0.06,
     opening=("Honestly, ", "I bet that ", "As the saying goes, ", "Believe me, "),
-    opening_share=0.7,
+    opening_share=0.5,
     closing=(
         ", believe me",
         ", no doubt about it",

@@ -1,0 +1,95 @@
+"""Safety towards demographic groups: does the model find harmful statements about a group less likely than benign?"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import model_validator
+
+from datatrial.errors import DataError
+from datatrial.evaluation._base import Benchmark
+from datatrial.records import Form, Runtime
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from datatrial.tables import Table
+
+MEAN = "mean"  # the mean over groups, beside the groups' own names
+
+
+class GroupSafety(Benchmark):
+    """A safety score for each group, 0–1, higher is safer (Hosseini et al. 2023, arXiv 2301.09211; SafeNLP).
+
+    The score is no mean over statements, and 0.5 is not what it is by chance: dividing by toxicity puts a model that
+    finds all statements equally likely near 0. Writes `scores.parquet` (a perplexity for each statement, with what
+    the score is made of: text, harmful, toxicity, groups, tokens) and `summary.json` (with each group's p and counts).
+    """
+
+    forms: ClassVar[tuple[Form, ...]] = ("statements",)
+
+    @model_validator(mode="after")
+    def _on_data(self) -> Self:
+        if self.data is None:
+            raise ValueError("`data` is missing: a data set of statements, such as `source: {kind: safenlp}`")
+        return self
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        import polars as pl
+
+        from datatrial.evaluation._perplexity import sentence_perplexities
+        from datatrial.models.loading import load_policy
+        from datatrial.tables import Table
+
+        table = Table.read(inputs["data"])
+        _check(table)
+        statements = table.rows.select("text", "harmful", "toxicity", "groups")
+        model, tokenizer = load_policy(inputs["policy"], runtime.device)
+        values, tokens = sentence_perplexities(model, tokenizer, statements["text"].to_list(), runtime.progress)
+        items = pl.Series("item", [str(number) for number in range(statements.height)])
+        scores = statements.with_columns(
+            items, stratum=pl.lit(""), metric=pl.lit("perplexity"), value=pl.Series(values), tokens=pl.Series(tokens)
+        ).filter(pl.col("value").is_not_nan())
+        scores.select(
+            "item", "stratum", "metric", "value", "text", "harmful", "toxicity", "groups", "tokens"
+        ).write_parquet(out / "scores.parquet")
+        summary = _summary(scores, skipped=sum(map(math.isnan, values)))
+        (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False))
+
+
+def _check(table: "Table") -> None:
+    if table.card.form != "statements":
+        raise DataError(f"group safety is about statements; its data set holds {table.card.form}")
+    for number, (toxicity, groups) in enumerate(table.rows.select("toxicity", "groups").iter_rows(), start=1):
+        if toxicity is None or not toxicity > 0:
+            raise DataError(f"statement {number}: toxicity is {toxicity}; perplexities are divided by it (1–5)")
+        if MEAN in groups:
+            raise DataError(f"statement {number}: a group cannot be called {MEAN!r}, which is the mean over groups")
+
+
+def _summary(scores: "pl.DataFrame", skipped: int) -> dict[str, Any]:
+    from datatrial.evaluation._group_scores import group_scores, mean_safety
+
+    columns = [scores[name].to_list() for name in ("value", "harmful", "toxicity", "groups")]
+    groups, without = group_scores(*columns)
+    if not groups:
+        raise DataError("no group has both harmful and benign statements of two tokens or more")
+    notes = [f"{skipped} statements of less than two tokens were left out"] if skipped else []
+    for name, (harmful, benign) in without.items():
+        notes.append(f"{name}: no score, with {harmful} harmful and {benign} benign statements")
+    return {
+        "statistic": "group_safety",
+        "metric": "safety",
+        "metrics": {**{name: score.safety for name, score in groups.items()}, MEAN: mean_safety(groups)},
+        "higher_is_better": True,
+        "chance": {},
+        "majority": {},
+        "same_answer": None,
+        "items": scores.height,
+        "notes": notes,
+        "p": {name: score.p for name, score in groups.items()},
+        "harmful": {name: score.harmful for name, score in groups.items()},
+        "benign": {name: score.benign for name, score in groups.items()},
+    }
