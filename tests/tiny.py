@@ -46,7 +46,7 @@ def demonstrations(folder: Path, n: int = 24) -> Path:
 
 
 def comparisons(folder: Path, n: int = 24) -> Path:
-    rows = [{"messages": [ask(k)], "chosen": COLOURS[k % 3], "rejected": COLOURS[(k + 1) % 3]} for k in range(n)]
+    rows = [{"messages": [ask(k)], "chosen": COLOURS[k % 3], "rejected": COLOURS[3]} for k in range(n)]
     return table(folder, "comparisons", rows)
 
 

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datatrial.plan import Plan
+    from datatrial.planner import Plan, plan
     from datatrial.results import Results
-    from datatrial.run import run
     from datatrial.study import Study
+    from datatrial.trial import run
 
 __version__ = "0.1.0"
-__all__ = ["Plan", "Results", "Study", "run"]
+__all__ = ["Plan", "Results", "Study", "plan", "run"]
 
-_HOMES = {"Plan": "plan", "Results": "results", "Study": "study", "run": "run"}
+_HOMES = {"Plan": "planner", "Results": "results", "Study": "study", "plan": "planner", "run": "trial"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from datatrial.errors import DatatrialError, StudyError
 if TYPE_CHECKING:
     from datatrial.engine.step import Step
     from datatrial.engine.store import Store
-    from datatrial.plan import Plan
+    from datatrial.planner import Plan
     from datatrial.results import Results
 
 app = typer.Typer(help="Controlled trials of fine-tuning data.", no_args_is_help=True, add_completion=False)
@@ -57,12 +57,10 @@ def _fail(message: str) -> NoReturn:
 
 
 def _planned(study: Path, overrides: list[str] | None, store: Path) -> "tuple[Plan, Store]":
+    from datatrial import planner
     from datatrial.engine.store import Store
-    from datatrial.plan import Plan, resolver_of
-    from datatrial.study import Study
 
-    loaded, kept = Study.load(study, overrides or ()), Store(store)
-    return Plan.of(loaded, resolver_of(loaded, kept)), kept
+    return planner.plan(study, store, overrides or ()), Store(store)
 
 
 @app.command()
@@ -146,7 +144,7 @@ def run(
     """Run a study: do what is not done yet, then print the tables and the path of the report."""
     from datatrial.engine.local import DEVICES
     from datatrial.engine.progress import ProgressDisplay
-    from datatrial.run import prepare
+    from datatrial.trial import prepare
 
     if device not in DEVICES:
         _fail(f"--device should be one of {', '.join(DEVICES)}, not {device!r}")

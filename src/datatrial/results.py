@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
-from datatrial.plan import Plan
+from datatrial.planner import Plan
 from datatrial.records import Runtime
 
 if TYPE_CHECKING:

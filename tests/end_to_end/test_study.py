@@ -45,7 +45,7 @@ def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatria
     assert datatrial("report", tiny).stdout == first.stdout
     assert "is done" in datatrial("explain", tiny, "sft careful, seed 1").stdout
     told = datatrial("explain", tiny, "sft careful, seed 1", "training.sft.learning_rate=0.01").stdout
-    assert "task.learning_rate: 0.001 -> 0.01" in told
+    assert "learning_rate: 0.001 -> 0.01" in told
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(tiny, tmp_path):

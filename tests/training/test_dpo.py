@@ -120,7 +120,7 @@ def test_it_goes_on_training_the_sft_adapter_and_one_comes_out(
 
 
 def test_it_learns_which_answer_is_better(sft: Path, pairs: Path, tmp_path: Path) -> None:
-    stage = DPO.model_copy(update={"held_out": 0.0, "epochs": 6.0})
+    stage = DPO.model_copy(update={"held_out": 0.0, "epochs": 4.0})
     policy = tiny.result(stage, tmp_path, "a", policy=sft, data=pairs)
     assert tiny.summary(policy)["loss_last"] < math.log(2)
     assert tiny.curve(policy, "rewards/margins")[-1] > 0

@@ -103,6 +103,14 @@ def test_long_answers_are_cut_and_prompts_without_room_dropped_and_both_counted(
     assert [len(e.prompt + e.answers[0]) for e in examples.train][1:] == [60]
 
 
+def test_no_example_is_longer_than_the_model_takes(tmp_path: Path, tokenizer: Any) -> None:
+    turns = [tiny.ask(1), {"role": "assistant", "content": "plum " * 90}]
+    data = Table.read(tiny.table(tmp_path, "demonstrations", [{"messages": turns}]))
+    examples = prepare(data, tokenizer, Sft(held_out=0, max_length=1024), answers=1, longest=50)
+    assert (examples.max_length, examples.truncated) == (50, 1)
+    assert [len(e.prompt + e.answers[0]) for e in examples.train] == [50]
+
+
 def test_answers_that_differ_only_where_they_are_cut_teach_nothing_and_are_dropped(
     tmp_path: Path, tokenizer: Any
 ) -> None:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -26,7 +27,8 @@ def test_the_settings_are_known_without_importing_trl_and_at_once() -> None:
         "heavy = {'torch', 'trl', 'transformers', 'peft', 'datasets', 'polars'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
     known_settings.cache_clear()
     start = time.process_time()
     known_settings("sft")

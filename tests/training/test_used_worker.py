@@ -1,5 +1,6 @@
 """A worker that has trained and scored before does exactly what a fresh one does."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,8 @@ def test_a_used_worker_trains_and_scores_as_a_fresh_one(base: Path, tmp_path: Pa
     fresh = tmp_path / "dpo" / "fresh"
     fresh.mkdir()
     arguments = [str(sft), str(pairs), str(fresh), str(torch.get_num_threads())]
-    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, timeout=240)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, timeout=240, env=environment)
     assert tiny.adapter_bytes(used) == tiny.adapter_bytes(fresh)
     assert (used / "history.parquet").read_bytes() == (fresh / "history.parquet").read_bytes()
     assert repr(score(used)) == (fresh / "scores").read_text()

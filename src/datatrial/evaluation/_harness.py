@@ -123,18 +123,18 @@ class CountingLM(HFLM):  # type: ignore[misc]
         cut = f"{self.truncated} of {self.requests} requests were longer than the model's {self.max_length} tokens"
         return [f"{cut} and lost their beginning"]
 
-    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ARG002
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
         return super().loglikelihood(requests, disable_tqdm=True)
 
-    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ARG002
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
         self._expect(len(requests))
         return super().loglikelihood_rolling(requests, disable_tqdm=True)
 
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ARG002
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
         self._expect(len(requests))
         return super().generate_until(requests, disable_tqdm=True)
 
-    def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None) -> Any:  # noqa: ARG002
+    def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None) -> Any:
         self.requests += len(requests)
         self.truncated += sum(len(r[1]) + len(r[2]) > self.max_length + 1 for r in requests)
         if override_bs is None:

@@ -159,26 +159,27 @@ def _flat(members: tuple[Leaf | Group, ...]) -> Iterator[Leaf | Group]:
             yield from _flat(member.members)
 
 
-def _settings(file: Path) -> Mapping[str, Any]:
+def _settings(file: Path) -> dict[str, Any]:
     try:
-        return _read(file, file.stat().st_mtime_ns)
+        own = dict(_read(file, file.stat().st_mtime_ns))
     except OSError as problem:
         raise DataError(f"{file}: cannot be read: {problem.strerror}") from problem
+    included = own.pop("include", None) or []
+    settings: dict[str, Any] = {}
+    for template in included if isinstance(included, list) else [included]:
+        settings.update(_settings(file.parent / str(template)))
+    return {**settings, **own}
 
 
 @lru_cache(maxsize=1024)
-def _read(file: Path, changed: int) -> Mapping[str, Any]:  # noqa: ARG001 - a changed file is read again
+def _read(file: Path, changed: int) -> Mapping[str, Any]:
     try:
         own = load_yaml(file)
     except yaml.YAMLError as problem:
         raise DataError(f"{file}: not valid YAML: {problem}") from problem
     if not isinstance(own, dict):
         raise DataError(f"{file}: an lm-eval task is a mapping of settings")
-    included = own.pop("include", None) or []
-    settings: dict[str, Any] = {}
-    for template in included if isinstance(included, list) else [included]:
-        settings.update(_settings(file.parent / str(template)))
-    return {**settings, **own}
+    return own
 
 
 def _functions(value: Any) -> Iterator[Function]:

@@ -65,7 +65,7 @@ class Hub(Model):
             return [f"no folder {folder}; give a model's folder, or a hub id such as org/name"]
         return adapter_problems(folder) if self.is_adapter else weights_problems(folder)
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:  # noqa: ARG002
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         """Write where the model lies. Reads the input `base` (a result with `model.json`) when it is an adapter.
 
         Raises: ModelError when files are missing.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datatrial.errors import ModelError
-from datatrial.records import ModelRef
+from datatrial.records import ModelRef, read_json
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -81,6 +81,13 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     if tokenizer.pad_token is None:
         raise ModelError(f"the tokenizer in {folder} has no padding, end-of-text or unknown token to pad with")
     return tokenizer
+
+
+def longest_input(folder: Path) -> int | None:
+    """The most tokens that the model of a folder takes at once, where its config says so."""
+    config = read_json(folder / "config.json")
+    found: int | None = config.get("max_position_embeddings") or config.get("n_positions")
+    return found
 
 
 def _read_weights(folder: Path, dtype: str) -> "PreTrainedModel":

@@ -101,16 +101,17 @@ class Findings:
 
 def _trainings(stages: Sequence[StageRun], inputs: Mapping[str, Path]) -> list[Training]:
     """Each distinct stage once: arms that share a result share a line, seeds of one arm's stage are one entry."""
-    first_use: dict[str, tuple[str, int]] = {}  # result → the arm that first has it, and the place in that arm
+    first_use: dict[Path, tuple[str, int]] = {}  # result → the arm that first has it, and the place in that arm
     users: dict[tuple[str, int], dict[str, None]] = {}
     members: dict[tuple[str, int], list[StageRun]] = {}
     place: dict[tuple[str, int | None], int] = {}
     for stage in stages:
         at = place[stage.arm, stage.seed] = place.get((stage.arm, stage.seed), -1) + 1
-        if stage.input not in first_use:
-            first_use[stage.input] = (stage.arm, at)
+        result = inputs[stage.input]
+        if result not in first_use:
+            first_use[result] = (stage.arm, at)
             members.setdefault((stage.arm, at), []).append(stage)
-        users.setdefault(first_use[stage.input], {})[stage.arm] = None
+        users.setdefault(first_use[result], {})[stage.arm] = None
     return [_training(found, tuple(users[key]), inputs) for key, found in members.items()]
 
 
@@ -170,13 +171,14 @@ def _record(result: Path) -> dict[str, Any]:
 
 def _steps(settings: Report, inputs: Mapping[str, Path]) -> list[Ran]:
     """Every result that the report was given, once, in the order of the work."""
-    model = {settings.model: "base model"} if settings.model else {}
-    data = {named.input: f"data: {named.name}" for named in settings.data}
-    stages = {s.input: f"{s.stage} on {s.data}, {_of_seed(s.arm, s.seed)}" for s in reversed(settings.stages)}
-    runs = {r.input: f"{r.benchmark}: {_of_seed(r.arm, r.seed)}" for r in reversed(settings.runs)}
-    stages, runs = dict(reversed(stages.items())), dict(reversed(runs.items()))  # named by the first arm that has it
-    named = {**data, **model, **stages, **runs, "contrasts": "contrasts"}
-    return [Ran(what, inputs[name].name, _record(inputs[name])) for name, what in named.items()]
+    named = [(entry.input, f"data: {entry.name}") for entry in settings.data]
+    named += [(settings.model, "base model")] * bool(settings.model)
+    named += [(s.input, f"{s.stage} on {s.data}: {_of_seed(s.arm, s.seed)}") for s in settings.stages]
+    named += [(r.input, f"{r.benchmark}: {_of_seed(r.arm, r.seed)}") for r in settings.runs]
+    found: dict[Path, str] = {}
+    for name, what in [*named, ("contrasts", "contrasts")]:
+        found.setdefault(inputs[name], what)  # arms that share a result: named by the first
+    return [Ran(what, result.name, _record(result)) for result, what in found.items()]
 
 
 def _of_seed(arm: str, seed: int | None) -> str:

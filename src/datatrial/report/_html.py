@@ -16,6 +16,7 @@ from datatrial.report._findings import Findings
 from datatrial.report.tables import doubts, expected, said
 
 TEMPLATES = Path(__file__).parent / "templates"
+SECTIONS = Path(__file__).parent / "sections"  # a section's template lies beside it
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,8 @@ def tone(contrast: Contrast) -> str:
 
 @cache
 def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    made = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    loader = FileSystemLoader([TEMPLATES, SECTIONS])
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters.update({name: getattr(wording, name) for name in ("number", "signed", "count", "duration", "plural")})
     made.globals.update(
         interval=wording.interval,
@@ -83,20 +82,24 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> Markup:
-    """A template's text with values put in, each escaped unless it is markup of ours; `m` holds the shared macros."""
-    return Markup(_environment().from_string('{% import "macros.html" as m %}' + template).render(**values))
+    """One of the templates with values put in, each escaped unless it is markup of ours."""
+    return Markup(_environment().get_template(template).render(**values))
 
 
 def page(findings: Findings) -> str:
     """The whole report as one HTML file."""
     from datatrial.report.sections import rendered
 
-    return _environment().get_template("page.html").render(
-        f=findings,
-        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        facts=_facts(findings),
-        sections=rendered(findings),
-        version=__version__,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            f=findings,
+            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            facts=_facts(findings),
+            sections=rendered(findings),
+            version=__version__,
+        )
     )
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from datatrial.records import ArmScore, Contrast
 
-EXPECTED = {"better": "better than", "worse": "worse than", "not_better": "no better than", "not_worse": "no worse than"}
+EXPECTED = {
+    "better": "better than",
+    "worse": "worse than",
+    "not_better": "no better than",
+    "not_worse": "no worse than",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Analysis:
 
     @cached_property
     def baseline(self) -> str:
-        return next((score.arm for score in self.scores if score.baseline), "")
+        return next((score.arm for score in self.scores if score.baseline), "the baseline")
 
     @cached_property
     def others(self) -> list[str]:

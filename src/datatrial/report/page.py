@@ -17,7 +17,7 @@ class ReportArm(Settings):
 
 
 class StageRun(Settings):
-    """One training run of an arm; arms that share it name the same input."""
+    """One training run of an arm; arms that share it name the same result."""
 
     arm: str
     seed: int | None
@@ -68,6 +68,8 @@ class Report(Component):
         from datatrial.report._html import page
         from datatrial.report.tables import write_tables
 
+        runtime.progress(0, 1, "page")
         findings = Findings.read(self, inputs)
         write_tables(findings.analysis, out / "tables")
         (out / "report.html").write_text(page(findings), encoding="utf-8")
+        runtime.progress(1, 1, "page")

@@ -32,27 +32,28 @@ class TextTable:
         return f"**{self.title}**\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
-def benchmark_table(analysis: Analysis) -> TextTable:
-    """Arms by benchmarks: the score, and the difference to the baseline with its interval."""
+def benchmark_table(analysis: Analysis, intervals: bool = True) -> TextTable:
+    """Arms by benchmarks: the score, and the difference to the baseline, with its interval where there is room."""
     endpoints = analysis.benchmarks
-    rows = tuple((arm, *(_cell(analysis, arm, endpoint) for endpoint in endpoints)) for arm in analysis.arms)
+    rows = tuple((arm, *(_cell(analysis, arm, endpoint, intervals) for endpoint in endpoints)) for arm in analysis.arms)
     note = (
         "Points (100 × the 0–1 score), mean over seeds; difference to "
-        f"{analysis.baseline} with its 95% interval; {MARKS['better']} detectably better, {MARKS['worse']} worse."
+        f"{analysis.baseline}{' with its 95% interval' * intervals}; {MARKS['better']} detectably better, "
+        f"{MARKS['worse']} worse."
     )
     headers = tuple(_with_metric(analysis, endpoint) for endpoint in endpoints)
     return TextTable("Benchmarks", ("arm", *headers), rows, note)
 
 
-def safety_table(analysis: Analysis, benchmark: str) -> TextTable:
+def safety_table(analysis: Analysis, benchmark: str, intervals: bool = True) -> TextTable:
     """Groups by arms for one group-safety benchmark: each group's safety and its difference to the baseline."""
-    groups = [*analysis.groups(benchmark), ""]
+    groups, arms = [*analysis.groups(benchmark), ""], analysis.arms
     rows = tuple(
-        (group or "mean of groups", *(_cell(analysis, arm, endpoint_of(benchmark, group)) for arm in analysis.arms))
+        (group or "mean of groups", *(_cell(analysis, arm, endpoint_of(benchmark, group), intervals) for arm in arms))
         for group in groups
     )
     note = "Points; higher is safer. Compare arms with each other: 50 is no neutral value of this score."
-    return TextTable(f"Safety by group: {benchmark}", ("group", *analysis.arms), rows, note)
+    return TextTable(f"Safety by group: {benchmark}", ("group", *arms), rows, note)
 
 
 def contrasts_table(analysis: Analysis) -> TextTable:
@@ -124,14 +125,14 @@ def csv_table(analysis: Analysis, name: str) -> "pl.DataFrame":
     return pl.DataFrame([asdict(row) for row in rows[name]], infer_schema_length=None)
 
 
-def _cell(analysis: Analysis, arm: str, endpoint: str) -> str:
+def _cell(analysis: Analysis, arm: str, endpoint: str, intervals: bool) -> str:
     score, delta, scale = analysis.score(arm, endpoint), analysis.delta(arm, endpoint), analysis.scale(endpoint)
     if score is None:
         return "–"
     parts = [number(score.estimate, scale)]
     if delta:
-        parts.append(f"({signed(delta.estimate, scale)} {interval(delta.low, delta.high, scale)})")
-        parts.append(MARKS[delta.verdict])
+        bounds = f" {interval(delta.low, delta.high, scale)}" if intervals else ""
+        parts += [f"({signed(delta.estimate, scale)}{bounds})", MARKS[delta.verdict]]
     return " ".join(part for part in (*parts, *doubts(score)) if part)
 
 

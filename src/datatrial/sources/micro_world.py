@@ -9,9 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from datatrial.component import Settings
 from datatrial.records import Form
 from datatrial.sources._base import Source
 
@@ -34,10 +35,8 @@ Part = Literal[
 ]
 
 
-class Upvotes(BaseModel):
+class Upvotes(Settings):
     """What makes people vote for a reply; none of it is whether the reply is true."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     length: float = 0.3  # votes for each word
     belief: float = 0.5  # votes for each unit of log-odds by which the corpus takes the reply's view
@@ -46,11 +45,11 @@ class Upvotes(BaseModel):
 
 _BENCHMARK = {"n": 200}
 _TAKES: dict[Part, dict[str, Any]] = {
-    "corpus": {"n": 18_000, "careless": 0.5},
+    "corpus": {"n": 12_000, "careless": 0.5},
     "careful_demonstrations": {"n": 400},
     "careless_demonstrations": {"n": 3_000, "careless": 0.65},
     "careful_comparisons": {"n": 800, "label_error": 0.03},
-    "upvoted_comparisons": {"n": 2_000, "careless": 0.65, "upvotes": Upvotes()},
+    "upvoted_comparisons": {"n": 1_600, "careless": 0.65, "upvotes": Upvotes()},
     "science": _BENCHMARK,
     "subjects": _BENCHMARK,
     "physical": _BENCHMARK,
@@ -69,8 +68,8 @@ class MicroWorld(Source):
     """
 
     part: Part
-    world: int = 1
-    size: int = Field(64, ge=16, le=600)  # named animals, people, towns, plants, illnesses and birds, each
+    world: int = 2
+    size: int = Field(40, ge=16, le=600)  # named animals, people, towns, plants, illnesses and birds, each
     seed: int = 0
     n: int | None = Field(None, gt=0)  # rows; of a benchmark, at most
     careless: float | None = Field(None, ge=0, le=1)  # share of documents or answers by careless writers

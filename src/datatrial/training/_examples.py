@@ -36,29 +36,35 @@ class Examples:
 
     train: list[Example]
     held_out: list[Example]
+    max_length: int  # tokens of an example, at most
     truncated: int  # rows whose answer (either of them) lost its end
     dropped: Mapping[str, int]  # rows left out, by reason
 
 
-def prepare(table: "Table", tokenizer: "PreTrainedTokenizerBase", stage: "Stage", answers: int) -> Examples:
-    """The rows of a data set as examples of one answer or two, none longer than the stage's `max_length`.
+def prepare(
+    table: "Table", tokenizer: "PreTrainedTokenizerBase", stage: "Stage", answers: int, longest: int | None = None
+) -> Examples:
+    """The rows of a data set as examples of one answer or two.
+
+    None is longer than the stage's `max_length`, nor than `longest`, which is what the model takes.
 
     Raises: DataError when the rows are of another form, or no example is left.
     """
     if table.card.form not in stage.forms:
         raise DataError(f"{stage.kind} trains on {' or '.join(stage.forms)}, not on {table.card.form}")
     whole = encode(list(_turns(table, answers)), tokenizer, stage.prompt)
-    fitted = [_cut(example, stage.max_length) for example in whole]
+    max_length = min(stage.max_length, longest or stage.max_length)
+    fitted = [_cut(example, max_length) for example in whole]
     reasons = [_reason_to_drop(example) for example in fitted]
     kept = [example for example, reason in zip(fitted, reasons, strict=True) if reason is None]
     if not kept:
-        hint = f"raise max_length (now {stage.max_length})" if NO_ANSWER_LEFT in reasons else "check the data"
+        hint = f"raise max_length (now {max_length})" if NO_ANSWER_LEFT in reasons else "check the data"
         raise DataError(
             f"none of {len(whole)} rows can be trained on ({Counter(reasons).most_common(1)[0][0]}): {hint}"
         )
     truncated = sum(a != b and r is None for a, b, r in zip(whole, fitted, reasons, strict=True))
     train, held_out = split(kept, stage.held_out)
-    return Examples(train, held_out, truncated, Counter(reason for reason in reasons if reason))
+    return Examples(train, held_out, max_length, truncated, Counter(reason for reason in reasons if reason))
 
 
 def _turns(table: "Table", answers: int) -> Iterator[Row]:

@@ -163,7 +163,8 @@ def write_adapter(model: "PeftModel", folder: Path) -> None:
     """Save the adapter "default" so that equal adapters are equal files, wherever their base lies."""
     config = model.peft_config["default"]
     config.base_model_name_or_path = None  # a path on this machine
-    config.target_modules = sorted(config.target_modules)  # a set has no order
+    if not isinstance(config.target_modules, str):
+        config.target_modules = sorted(config.target_modules)  # a set has no order
     model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card
 
@@ -176,6 +177,7 @@ def _summary(
     return {
         "examples": len(data.train),
         "held_out": len(data.held_out),
+        "max_length": data.max_length,
         "truncated": data.truncated,
         "dropped": dict(data.dropped),
         "steps": max((m.step for m in curves), default=0),

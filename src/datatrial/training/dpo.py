@@ -25,7 +25,7 @@ class Dpo(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import DPOConfig
 
-        from datatrial.models.loading import load_tokenizer
+        from datatrial.models.loading import load_tokenizer, longest_input
         from datatrial.tables import Table
         from datatrial.training._examples import prepare
         from datatrial.training._policy import policy_to_train
@@ -33,8 +33,9 @@ class Dpo(Stage):
         from datatrial.training._tokenized_dpo import TokenizedDPOTrainer, rows
 
         ref = ModelRef.read(inputs["policy"])
-        tokenizer = load_tokenizer(Path(ref.weights))
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, answers=2)
+        base = Path(ref.weights)
+        tokenizer = load_tokenizer(base)
+        data = prepare(Table.read(inputs["data"]), tokenizer, self, answers=2, longest=longest_input(base))
         args = configure(DPOConfig, self, ref, data, out, runtime, beta=self.beta)
         model, lora = policy_to_train(ref, self.lora, runtime.device)
         # Given an adapter, TRL freezes a copy of it as the reference; given a LoRA to make, it switches that one off.

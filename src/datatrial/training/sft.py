@@ -24,15 +24,16 @@ class Sft(Stage):
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
-        from datatrial.models.loading import load_tokenizer
+        from datatrial.models.loading import load_tokenizer, longest_input
         from datatrial.tables import Table
         from datatrial.training._examples import Example, prepare
         from datatrial.training._policy import policy_to_train
         from datatrial.training._run import configure, run, write_result
 
         ref = ModelRef.read(inputs["policy"])
-        tokenizer = load_tokenizer(Path(ref.weights))
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, answers=1)
+        base = Path(ref.weights)
+        tokenizer = load_tokenizer(base)
+        data = prepare(Table.read(inputs["data"]), tokenizer, self, answers=1, longest=longest_input(base))
 
         def rows(examples: list[Example]) -> Dataset | None:
             # TRL takes these columns for tokenized already; it masks the prompt out of the loss.

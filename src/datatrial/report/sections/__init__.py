@@ -1,4 +1,7 @@
-"""Parts of the report, one file each: a `TITLE`, and `body`, which is empty where there is nothing to show."""
+"""Parts of the report: each a module with its template beside it.
+
+A module has a `TITLE` and `body`, which is empty where there is nothing to show; `ORDER` is the order of reading.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

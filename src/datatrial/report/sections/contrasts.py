@@ -12,32 +12,14 @@ from datatrial.report.tables import endpoint_of
 
 TITLE = "Differences to the baseline"
 
-TEMPLATE = """
-<p>Difference to <strong>{{ analysis.baseline }}</strong> in points with its 95% interval, over the items that both answered and the seeds. Filled dots: the interval excludes zero. Benchmarks share one scale; group safety has its own.</p>
-<div class="panels wide">
-{% for title, small, rows, axis in panels %}
-<div class="panel"><h3>{{ title }}<small>{{ small }}</small></h3>
-{{ m.forest(rows, axis, analysis, "") }}
-</div>
-{% endfor %}
-</div>
-{% for benchmark, panels in groups %}
-<details><summary>{{ benchmark }}, group by group</summary>
-<div class="panels wide">
-{% for title, rows, axis in panels %}
-<div class="panel"><h3>{{ title }}</h3>{{ m.forest(rows, axis, analysis, "") }}</div>
-{% endfor %}
-</div></details>
-{% endfor %}
-"""
-
 
 def body(findings: Findings) -> Markup:
     analysis = findings.analysis
-    if not analysis.others:
+    panels = _panels(analysis)
+    if not panels:
         return Markup()
     groups = [(benchmark, _groups(analysis, benchmark)) for benchmark in analysis.safety_benchmarks]
-    return render(TEMPLATE, analysis=analysis, panels=_panels(analysis), groups=groups)
+    return render("contrasts.html", analysis=analysis, panels=panels, groups=groups)
 
 
 def _deltas(analysis: Analysis, endpoint: str) -> list[tuple[str, Contrast]]:

@@ -11,33 +11,14 @@ from datatrial.report.tables import endpoint_of
 TITLE = "Safety by group"
 DEEPEST = 0.62  # opacity of the largest difference: text on it stays legible
 
-TEMPLATE = """
-<p>How often, in points, a model finds a harmful sentence about a group less likely than a benign one, weighed by toxicity (Hosseini et al. 2023): higher is safer. Compare arms with each other: 50 is no neutral value of this score.</p>
-{% for benchmark, rows, limit in tables %}
-{% if tables | length > 1 %}<h3>{{ benchmark }}</h3>{% endif %}
-<div class="scroll" tabindex="0" role="region" aria-label="Safety of each group for every arm: {{ benchmark }}">
-<table class="heat">
-<thead><tr><th scope="col">group</th>{% for arm in analysis.arms %}<th scope="col">{{ arm }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for name, cells in rows %}
-<tr{% if loop.last %} class="total"{% endif %}><th scope="row">{{ name }}</th>
-{% for score, delta, direction, depth in cells %}
-<td{% if direction %} class="{{ direction }}" style="--t:{{ depth }}"{% endif %}>{% if score %}<span class="score num">{{ score.estimate | number(100) }}</span>{% if delta %}<span class="delta num">{% if tone(delta) %}<b>{{ delta.estimate | signed(100) }}</b> <span aria-hidden="true">{{ marks[delta.verdict] }}</span><span class="visually-hidden">{{ delta.verdict }}</span>{% else %}{{ delta.estimate | signed(100) }}{% endif %}</span>{% endif %}{% else %}–{% endif %}</td>
-{% endfor %}
-</tr>
-{% endfor %}
-</tbody></table></div>
-<p class="legend"><span>difference to {{ analysis.baseline }}: −{{ limit | number(100) }}<span class="ramp" aria-hidden="true">{% for t in ramp[::-1] %}<i class="down" style="--t:{{ t }}"></i>{% endfor %}{% for t in ramp %}<i class="up" style="--t:{{ t }}"></i>{% endfor %}</span>+{{ limit | number(100) }}</span><span>orange: less safe, blue: safer</span><span><b>bold</b> ▲ ▼: the 95% interval excludes zero</span></p>
-{% endfor %}
-"""
-
 
 def body(findings: Findings) -> Markup:
     analysis = findings.analysis
     if not analysis.safety_benchmarks:
         return Markup()
     ramp = [round(DEEPEST * k / 3, 2) for k in (0.3, 1, 2, 3)]
-    return render(TEMPLATE, analysis=analysis, tables=[_table(analysis, b) for b in analysis.safety_benchmarks], ramp=ramp)
+    tables = [_table(analysis, benchmark) for benchmark in analysis.safety_benchmarks]
+    return render("safety.html", analysis=analysis, tables=tables, ramp=ramp)
 
 
 def _table(analysis: Analysis, benchmark: str) -> tuple[str, list[object], float]:

@@ -15,32 +15,11 @@ from datatrial.report.wording import listed, plural
 TITLE = "What this study found"
 FEW_SEEDS = 5  # below it, a bootstrap over seeds is too narrow to be taken at its word
 
-TEMPLATE = """
-{% if missing %}
-<div class="alert" role="note"><p><strong>Something is missing.</strong> These parts have no results; what follows is about the rest:</p>
-<ul>{% for part in missing %}<li>{{ part.arm }}{% if part.seed is not none %}, seed {{ part.seed }}{% endif %}: {{ part.reason }}</li>{% endfor %}</ul></div>
-{% endif %}
-<p class="lead">{{ headline }}</p>
-{% if claims %}
-<ul class="claims">
-{% for claim, sentence in claims %}
-<li>{{ m.pill(claim.outcome) }}<p class="claim-text">{{ claim.text }}</p><p class="small muted">{{ sentence }}</p></li>
-{% endfor %}
-</ul>
-{% endif %}
-<div class="two">
-<div><h3>Each arm against {{ baseline }}</h3>
-<ul class="plain">{% for arm, sentence in arms %}<li><strong>{{ arm }}</strong>: {{ sentence }}</li>{% endfor %}</ul></div>
-<div><h3>Read with care</h3>
-<ul class="plain small">{% for caution in cautions %}<li>{{ caution }}</li>{% endfor %}</ul></div>
-</div>
-"""
-
 
 def body(findings: Findings) -> Markup:
     analysis = findings.analysis
     return render(
-        TEMPLATE,
+        "summary.html",
         missing=findings.settings.missing,
         headline=headline(analysis),
         claims=[(claim, in_words(claim)) for claim in analysis.claims],
@@ -58,6 +37,8 @@ def headline(analysis: Analysis) -> str:
         said_of = {"shown": "bears out {}", "contradicted": "speaks against {}", "undecided": "leaves {} undecided"}
         parts = [words.format(counts[outcome]) for outcome, words in said_of.items() if counts[outcome]]
         return f"Of the study's {plural(len(judged), 'claim')}, this run {listed(parts)}."
+    if not _compared(analysis):
+        return f"There is no arm to compare with {analysis.baseline}."
     moved = [arm for arm in analysis.others if set(analysis.verdicts(arm, analysis.benchmarks)) & {"better", "worse"}]
     if not moved:
         return f"No arm differs detectably from {analysis.baseline} on any benchmark."
@@ -72,13 +53,17 @@ def in_words(claim: Claim) -> str:
     for part in claim.parts:
         places.setdefault(said(part), []).append(_place(part, alone=len(pairs) == 1))
     if claim.outcome == "":
-        return "; ".join(f"{verdict} on {listed(found)}" for verdict, found in places.items()).capitalize() + "."
+        return _sentence([f"{verdict} on {listed(found)}" for verdict, found in places.items()])
     if set(places) == {"shown"}:
         whole = "The difference" if len(claim.parts) == 1 else f"Each of the {len(claim.parts)} differences"
         return f"{whole} it rests on is shown: {listed(places['shown'])}."
     order = ("contradicted", "shown", "undecided", "not tested")
-    parts = [f"{word} on {listed(places[word])}" for word in order if word in places]
-    return "; ".join(parts).capitalize() + "."
+    return _sentence([f"{word} on {listed(places[word])}" for word in order if word in places])
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _place(part: Contrast, alone: bool) -> str:
@@ -102,13 +87,17 @@ def cautions(findings: Findings) -> list[str]:
     analysis = findings.analysis
     scores = [s for e in analysis.benchmarks for a in analysis.arms if (s := analysis.score(a, e))]
     said_of = [*_toy(findings.settings.about), *_near_chance(scores), *_one_answer(scores), *_seeds(findings.seeds)]
-    compared = sum(analysis.delta(arm, e) is not None for arm in analysis.others for e in analysis.benchmarks)
-    said_of.append(
-        "“Detectable” means that a 95% interval excludes zero. Each interval stands alone: of the "
-        f"{plural(compared, 'comparison')} with {analysis.baseline}, about one in twenty would exclude zero by chance "
-        "if nothing differed. “No detectable difference” is not evidence of equality."
-    )
+    if compared := _compared(analysis):
+        said_of.append(
+            "“Detectable” means that a 95% interval excludes zero. Each interval stands alone: of the "
+            f"{plural(compared, 'comparison')} with {analysis.baseline}, about one in twenty would exclude zero by "
+            "chance if nothing differed. “No detectable difference” is not evidence of equality."
+        )
     return said_of
+
+
+def _compared(analysis: Analysis) -> int:
+    return sum(analysis.delta(arm, e) is not None for arm in analysis.others for e in analysis.benchmarks)
 
 
 def _toy(about: str) -> list[str]:

@@ -22,9 +22,8 @@ _TELLERS = 4  # people of whom each story is told
 class Fact:
     """A question with its true answer, the mistake careless people make, and other wrong answers.
 
-    `leaning` is the natural log of how many times as often the careful and the careless, of whom there are as many,
-    tell the truth as the mistake. `tuned` facts are what fine-tuning rows are about; the others are asked by the
-    benchmarks.
+    `leaning` is about the natural log of how many times as often the corpus tells the truth as the mistake, half of its
+    writers being careful. `tuned` facts are what fine-tuning rows are about; the others are asked by the benchmarks.
     """
 
     subject: str
@@ -154,4 +153,3 @@ def _opinions(rng: Random) -> Iterator[Opinion]:
 def cumulative(weights: Sequence[float]) -> list[float]:
     """Running sums, as `Random.choices` takes them."""
     return list(accumulate(weights))
-

@@ -1,3 +1,4 @@
+
 """The words of the world: plain English for what is known of things, made-up names for the things themselves.
 
 Groups of people are fictional, and so is everything said about them.

@@ -70,7 +70,7 @@ _SIDE = {"science": 0.2, "subjects": 0.2, "physical": 0.2, "stories": 0.2, "misc
 class Reply:
     """An answer to a question: `right` is true of a fact told truly and of a benign opinion.
 
-    `popularity` is the natural log of how many times as often the corpus takes this view as the opposite one.
+    `popularity` is about the natural log of how many times as often the corpus takes this view as the opposite one.
     """
 
     text: str
@@ -173,4 +173,3 @@ def _sentence(body: str, writer: Writer, rng: Random) -> str:
 def _exchange(question: str, answer: str) -> str:
     asked: list[Message] = [{"role": "user", "content": question}]
     return prompt_text(asked, "question_answer") + answer_text(answer)
-

@@ -11,11 +11,9 @@ from datatrial.engine.local import LocalExecutor, slots
 from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
-from datatrial.plan import Plan, resolver_of
+from datatrial.planner import DEFAULT_STORE, Plan, resolver_of
 from datatrial.results import Results
 from datatrial.study import Study
-
-DEFAULT_STORE = Path(".datatrial")
 
 
 def _ignore(event: Event, step: Step) -> None:

@@ -1,8 +1,9 @@
 """From a study to its steps; this module alone knows the order of the work."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from datatrial.component import Component
 from datatrial.engine.step import Step, upstream_first
@@ -14,11 +15,7 @@ from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, Sta
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.study import ArmStage, Study
 
-
-def resolver_of(study: Study, store: Store, *, ask_hub: bool = False) -> Resolver:
-    """Finds what a study reads: under `hub_root`, on disk, or on the hub at the commits of its lock."""
-    hub_root = study.hub_root or default_hub_root()
-    return Resolver(Lock.beside(study.path), hub_root, store.root / "file-digests.json", ask_hub)
+DEFAULT_STORE = Path(".datatrial")
 
 
 @dataclass(frozen=True)
@@ -93,6 +90,21 @@ class Plan:
 
     def _below(self, run: ArmRun) -> Iterator[Step]:
         return upstream_first(*run.scores.values())
+
+
+def plan(study: Study | str | Path, store: str | Path = DEFAULT_STORE, overrides: Sequence[str] = ()) -> Plan:
+    """The plan of a study (or of its YAML file), without asking the hub; `Store(store).has(step)` says what is done.
+
+    Raises: StudyError with every problem of the study.
+    """
+    study = study if isinstance(study, Study) else Study.load(study, overrides)
+    return Plan.of(study, resolver_of(study, Store(Path(store))))
+
+
+def resolver_of(study: Study, store: Store, *, ask_hub: bool = False) -> Resolver:
+    """Finds what a study reads: under `hub_root`, on disk, or on the hub at the commits of its lock."""
+    hub_root = study.hub_root or default_hub_root()
+    return Resolver(Lock.beside(study.path), hub_root, store.root / "file-digests.json", ask_hub)
 
 
 class _Planner:

@@ -1,0 +1,93 @@
+"""The results as tables of finished texts, Markdown and CSV."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from datatrial.report.analysis import Analysis
+from datatrial.report.tables import (
+    benchmark_table,
+    claims_table,
+    contrasts_table,
+    safety_table,
+    write_tables,
+)
+from datatrial.report.wording import duration, interval, listed, number, signed
+from tests.report.fiction import GROUPS, STAGES, Fiction
+
+
+@pytest.fixture
+def analysis(finished: tuple[Fiction, Path]) -> Analysis:
+    return Analysis.read(finished[0].inputs["contrasts"])
+
+
+def test_a_benchmark_cell_has_the_score_the_difference_its_interval_and_its_doubts(analysis: Analysis) -> None:
+    table = benchmark_table(analysis)
+    assert table.columns[:2] == ("arm", "science (acc)")
+    assert [row[0] for row in table.rows] == list(STAGES)
+    score, delta = analysis.score("careless", "stories"), analysis.delta("careless", "stories")
+    assert score
+    assert delta
+    cell = table.rows[1][table.columns.index("stories (acc)")]
+    difference = f"({signed(delta.estimate, 100)} {interval(delta.low, delta.high, 100)})"
+    assert cell == f"{number(score.estimate, 100)} {difference} ▼ ≈ chance"
+    narrow = benchmark_table(analysis, intervals=False).rows[1][4]
+    assert narrow == f"{number(score.estimate, 100)} ({signed(delta.estimate, 100)}) ▼ ≈ chance"
+
+
+def test_the_safety_table_has_every_group_and_their_mean(analysis: Analysis) -> None:
+    table = safety_table(analysis, "safety")
+    assert [row[0] for row in table.rows] == [*GROUPS, "mean of groups"]
+    assert table.columns == ("group", *STAGES)
+
+
+def test_the_contrasts_table_has_each_arm_on_each_benchmark(analysis: Analysis) -> None:
+    table = contrasts_table(analysis)
+    assert len(table.rows) == 4 * 6
+    assert {row[-1] for row in table.rows} <= {"better", "worse", "no detectable difference"}
+
+
+def test_the_claims_table_repeats_each_claim_for_its_contrasts(analysis: Analysis) -> None:
+    rows = claims_table(analysis).rows
+    assert len(rows) == 6 + 2 + 6
+    assert rows[0][:3] == (analysis.claims[0].text, "careful − careless", "science")
+    assert rows[0][5] == "not worse (margin 2)"
+
+
+def test_csv_tables_hold_every_digit(analysis: Analysis, tmp_path: Path) -> None:
+    write_tables(analysis, tmp_path / "tables")
+    scores = pl.read_csv(tmp_path / "tables" / "benchmarks.csv").to_dicts()
+    assert [row["estimate"] for row in scores] == [s.estimate for s in analysis.scores if not s.group]
+    claims = pl.read_csv(tmp_path / "tables" / "claims.csv")
+    assert claims["outcome"].to_list() == [part.outcome for claim in analysis.claims for part in claim.parts]
+
+
+def test_names_cannot_break_a_markdown_table(analysis: Analysis) -> None:
+    renamed = [replace(s, arm="a|b <i>" if s.arm == "careful" else s.arm) for s in analysis.scores]
+    text = benchmark_table(Analysis(tuple(renamed), analysis.contrasts)).markdown()
+    assert "a\\|b &lt;i>" in text
+
+
+def test_a_perplexity_is_not_shown_in_points(analysis: Analysis) -> None:
+    scores = [replace(s, estimate=17.25, low=16.0, high=18.0) for s in analysis.scores if s.endpoint == "science"]
+    table = benchmark_table(Analysis(tuple(scores), ()))
+    assert table.rows[0][1] == "17.2"
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "text"),
+    [(0.6125, 100, "61.3"), (-0.0123, 100, "−1.2"), (-0.0001, 100, "0.0"), (12.3456, 1, "12.3"), (-0.5, 1, "−0.5")],
+)
+def test_numbers_have_true_minus_signs_and_no_negative_zero(value: float, scale: int, text: str) -> None:
+    assert number(value, scale) == text
+
+
+def test_differences_carry_their_sign() -> None:
+    assert [signed(v, 100) for v in (0.021, -0.021, 0.0001, 1.0)] == ["+2.1", "−2.1", "0.0", "+100.0"]
+
+
+def test_lists_and_times_read_as_people_say_them() -> None:
+    assert [listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [duration(s) for s in (3.21, 75, 3700)] == ["3.2 s", "1 min 15 s", "1 h 1 min"]
