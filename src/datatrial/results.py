@@ -73,8 +73,8 @@ class Results:
         from datatrial.report.tables import benchmark_table, claims_table, contrasts_table, safety_table
 
         analysis = Analysis.read(self._contrasts)
-        safety = [safety_table(analysis, benchmark) for benchmark in analysis.safety_benchmarks]
-        return [benchmark_table(analysis), *safety, (claims_table if analysis.claims else contrasts_table)(analysis)]
+        safety = [safety_table(analysis, benchmark, intervals=False) for benchmark in analysis.safety_benchmarks]
+        return [benchmark_table(analysis, intervals=False), *safety, (claims_table if analysis.claims else contrasts_table)(analysis)]
 
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl
