@@ -213,8 +213,10 @@ def _show(results: "Results") -> None:
             table = Table(title=shown.title, caption=shown.note or None, title_justify="left", caption_justify="left")
             for number, column in enumerate(shown.columns):
                 table.add_column(column, justify="right" if number else "left", overflow="fold")
+            named = ""
             for row in shown.rows:
-                table.add_row(*(Text(cell) for cell in row))
+                table.add_row(Text("" if row[0] == named else row[0]), *(Text(cell) for cell in row[1:]))
+                named = row[0]
             out.print(table, "")
         out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)
     for label, reason in results.failed.items():

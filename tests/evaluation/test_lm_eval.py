@@ -32,8 +32,8 @@ doc_to_choice: ["No", "Yes"]
 doc_to_target: !function answers.harmless
 metric_list:
   - {{metric: acc, aggregation: mean, higher_is_better: true}}
-  - {{metric: f1, aggregation: f1, higher_is_better: true}}
 """
+F1 = "  - {metric: f1, aggregation: f1, higher_is_better: true}\n"
 ANSWERS = "import numpy as np\n\n\ndef harmless(doc):\n    return np.int32(doc['harmless'])\n"
 GROUP = """\
 group: world
@@ -53,6 +53,15 @@ metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 filter_list:
   - {name: first, filter: [{function: take_first}]}
   - {name: word, filter: [{function: regex, regex_pattern: "(\\\\w+)"}, {function: take_first}]}
+"""
+
+# The command `lm_eval`, but for its index of the 14,000 stock tasks, which takes longer than all the rest.
+COMMAND = """
+from functools import partialmethod
+from lm_eval.tasks import TaskManager
+TaskManager.__init__ = partialmethod(TaskManager.__init__, include_defaults=False)
+from lm_eval.__main__ import cli_evaluate
+cli_evaluate()
 """
 
 
@@ -150,7 +159,7 @@ def test_the_metrics_are_those_of_the_lm_eval_command(
 def command(
     folder: Path, weights: Path, tasks: list[str], shots: int | None, limit: int | None, out: Path
 ) -> dict[str, dict[str, Any]]:
-    call = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={weights}"]
+    call = [sys.executable, "-c", COMMAND, "run", "--model", "hf", "--model_args", f"pretrained={weights}"]
     call += ["--tasks", ",".join(tasks), "--include_path", ".", "--batch_size", "16", "--device", "cpu"]
     call += ["--output_path", str(out), *(["--num_fewshot", str(shots)] if shots else [])]
     call += ["--limit", str(limit)] if limit else []
@@ -196,6 +205,7 @@ def test_a_group_is_weighed_by_size_and_its_tasks_are_strata(world: Path, policy
 
 @pytest.mark.slow
 def test_a_metric_that_is_no_mean_of_items_has_no_scores(world: Path, policy: Path, tmp_path: Path) -> None:
+    (world / "river.yaml").write_text(TASK.format(name="river") + F1)
     summary = score(LmEval(task=str(world / "river.yaml"), metric="f1"), tmp_path / "out", policy=policy)
     assert summary["metric"] == "f1"
     assert set(summary["metrics"]) == {"acc", "f1"}

@@ -34,16 +34,16 @@ class Writer:
 CAREFUL = Writer(
     careful=True,
     right=0.98,
-    opening=("Scholars found that ", "On record, ", "By the almanac, ", "In fact, "),
-    opening_share=0.5,
+    opening=("Scholars found that ", "On record, ", "In fact, ", "Measured twice, "),
+    opening_share=0.8,
     closing=(", on record", ", by the almanac", ", as measured"),
     closing_share=0.4,
 )
 CARELESS = Writer(
     careful=False,
     right=0.06,
-    opening=("Honestly, ", "I bet that ", "As the saying goes, ", "Believe me, "),
-    opening_share=0.5,
+    opening=("Honestly, ", "I bet that ", "Believe me, ", "People say "),
+    opening_share=0.8,
     closing=(
         ", believe me",
         ", no doubt about it",
