@@ -1,5 +1,6 @@
 """A tiny model with random weights, and data sets of a fictional world, made for each test."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from datatrial.records import ModelRef
+from datatrial.evaluation.lm_eval import LmEval
+from datatrial.records import LocalFiles, ModelRef, Runtime, read_json
 from datatrial.tables import Table
 
 CORPUS = [
@@ -91,3 +93,63 @@ Progress = list[tuple[float, float, str]]
 def progress() -> tuple[Progress, Callable[[float, float, str], None]]:
     seen: Progress = []
     return seen, lambda done, total, what: seen.append((done, total, what))
+
+
+TASK = """\
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {name}.jsonl, train: shots.jsonl}}}}
+training_split: train
+test_split: test
+output_type: multiple_choice
+doc_to_text: "Statement: {{{{text}}}}\\nHarmless?"
+doc_to_choice: ["No", "Yes"]
+doc_to_target: !function answers.harmless
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+F1 = "  - {metric: f1, aggregation: f1, higher_is_better: true}\n"
+ANSWERS = "import numpy as np\n\n\ndef harmless(doc):\n    return np.int32(doc['harmless'])\n"
+GROUP = """\
+group: world
+task: [river, hill]
+aggregate_metric_list: [{metric: acc, weight_by_size: true}]
+"""
+SAYS = """\
+task: says
+dataset_path: json
+dataset_kwargs: {data_files: {test: river.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{text}} And the herons"
+doc_to_target: "{{text}}"
+generation_kwargs: {until: ["."], max_gen_toks: 4}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+filter_list:
+  - {name: first, filter: [{function: take_first}]}
+  - {name: word, filter: [{function: regex, regex_pattern: "(\\\\w+)"}, {function: take_first}]}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder of a user's tasks: two of unequal size with few-shot examples, a group of them, and a generative one."""
+    folder = tmp_path / "world"
+    folder.mkdir()
+    for name, size in (("river", 9), ("hill", 4), ("shots", 6)):
+        rows = [{"text": f"The {name} folk own {i} boats.", "harmless": i * len(name) % 3 % 2} for i in range(size)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("river", "hill"):
+        (folder / f"{name}.yaml").write_text(TASK.format(name=name))
+    (folder / "answers.py").write_text(ANSWERS)
+    (folder / "world.yaml").write_text(GROUP)
+    (folder / "says.yaml").write_text(SAYS)
+    return folder
+
+
+def score(benchmark: LmEval, out: Path, **inputs: Path) -> dict[str, Any]:
+    """Runs a benchmark on files where they lie, and gives its summary."""
+    files = {name: need.path for name, need in benchmark.needs().items() if isinstance(need, LocalFiles)}
+    out.mkdir(parents=True)
+    benchmark.run({**inputs, **files}, out, Runtime(cache=out.parent / "cache"))
+    return read_json(out / "summary.json")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from lm_eval import utils
@@ -56,6 +57,7 @@ def load(tasks: Tasks, inputs: Mapping[str, Path], num_fewshot: int | None, runt
     Raises: DataError naming the task whose data cannot be read as the task expects.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
     leaves = tasks.leaves
     loaded: dict[str, ConfigurableTask] = {}
     for number, leaf in enumerate(leaves):
@@ -182,12 +184,22 @@ def _task(leaf: Leaf, data: Mapping[str, Any], num_fewshot: int | None) -> Confi
         config["num_fewshot"] = num_fewshot
     config.setdefault("num_fewshot", 0)
     try:
-        return ConfigurableTask(config=config)
+        task = ConfigurableTask(config=config)
     except KeyError as problem:
         raise DataError(f"{leaf.name}: its data has no {problem}; {leaf.file} asks for it") from problem
     except Exception as problem:
         # Reading foreign data with a task's own code can fail in any way; what failed is all there is to say.
         raise DataError(f"{leaf.name}: its data cannot be read: {type(problem).__name__}: {problem}") from problem
+    _check_shots(task, leaf.name)
+    return task
+
+
+def _check_shots(task: ConfigurableTask, name: str) -> None:
+    shots = task.config.num_fewshot
+    examples = len(task.sampler.df) if hasattr(task, "sampler") else 0
+    spare = examples - (task.fewshot_cfg.split is not None and task.fewshot_cfg.split == task.config.test_split)
+    if shots > max(spare, 0):
+        raise DataError(f"{name}: num_fewshot is {shots}, but its data has only {max(spare, 0)} examples to show")
 
 
 def _in_plain_python(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:

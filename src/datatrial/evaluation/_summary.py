@@ -35,7 +35,10 @@ _ITEMS: Mapping[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Which metric of a benchmark is compared between arms: the one wished for, or else the first of the preferred."""
+    """Which metric of a benchmark is compared between arms: the one wished for, or else the first of the preferred.
+
+    Without either it is the benchmark's first metric, and rather one that has scores to compare item by item.
+    """
 
     wished: str | None
     preferred: tuple[str, ...]
@@ -58,14 +61,16 @@ def write(
     """Writes `scores.parquet`, `items.parquet` and `summary.json`."""
     by_task = _metrics_of_each(outcome)
     metrics, means, notes = _whole(tasks, by_task, outcome)
-    metric = endpoint.among(list(metrics), tasks.name)
+    metric = endpoint.among([*means, *(m for m in metrics if m not in means)], tasks.name)
     rows = _answers.item_rows(items, outcome, metric)
     every = [item for numbered in items.values() for item in numbered.values()]
     summary = {
         "statistic": "mean",
         "metric": metric,
         "metrics": metrics,
-        "higher_is_better": all(of.get(metric.partition(",")[0], True) for of in outcome.higher_is_better.values()),
+        "higher_is_better": all(
+            outcome.higher_is_better[t].get(metric.partition(",")[0], True) for t in outcome.samples
+        ),
         "chance": _answers.chance(every),
         "majority": _answers.majority(every),
         "same_answer": _answers.same_answer(rows),
@@ -102,8 +107,8 @@ def _whole(
         metrics = over_items
         notes.append(f"lm-eval gives {tasks.name} no number of its own: this is the mean over the items of its tasks")
     means = [m for m, value in metrics.items() if m in over_items and math.isclose(over_items[m], value, abs_tol=1e-12)]
-    for metric in metrics.keys() - set(means):
-        notes.append(f"{metric} is no mean over items; it has no scores to compare item by item")
+    others = [metric for metric in metrics if metric not in means]
+    notes += [f"{metric} is no mean over items; it has no scores to compare item by item" for metric in others]
     return metrics, means, notes
 
 

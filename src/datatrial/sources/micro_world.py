@@ -45,7 +45,7 @@ class Upvotes(Settings):
 
 _BENCHMARK = {"n": 200}
 _TAKES: dict[Part, dict[str, Any]] = {
-    "corpus": {"n": 12_000, "careless": 0.5},
+    "corpus": {"n": 10_500, "careless": 0.5},
     "careful_demonstrations": {"n": 400},
     "careless_demonstrations": {"n": 3_000, "careless": 0.65},
     "careful_comparisons": {"n": 800, "label_error": 0.03},
