@@ -68,7 +68,7 @@ class MicroWorld(Source):
     """
 
     part: Part
-    world: int = 2
+    world: int = 3
     size: int = Field(40, ge=16, le=600)  # named animals, people, towns, plants, illnesses and birds, each
     seed: int = 0
     n: int | None = Field(None, gt=0)  # rows; of a benchmark, at most
