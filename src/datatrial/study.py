@@ -70,7 +70,7 @@ class Study(Settings):
     primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
     contrasts: tuple[DeclaredContrast, ...] = ()
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
-    _text: str = PrivateAttr(default="")
+    _file: YamlFile = PrivateAttr(default_factory=lambda: YamlFile({}, {}))
     _path: Path | None = PrivateAttr(default=None)
 
     @classmethod
@@ -92,7 +92,7 @@ class Study(Settings):
         if problems := problems_of(file, folder):
             raise StudyError(problems)
         study = cls.model_validate(file.values, context={"folder": folder})
-        study._folder, study._text = folder, file.text()
+        study._folder, study._file = folder, file
         return study
 
     @property
@@ -103,7 +103,7 @@ class Study(Settings):
     @property
     def text(self) -> str:
         """The study as YAML, overrides included."""
-        return self._text
+        return self._file.text()
 
     @property
     def baseline_arm(self) -> str:
