@@ -74,7 +74,11 @@ class Results:
 
         analysis = Analysis.read(self._contrasts)
         safety = [safety_table(analysis, benchmark, intervals=False) for benchmark in analysis.safety_benchmarks]
-        return [benchmark_table(analysis, intervals=False), *safety, (claims_table if analysis.claims else contrasts_table)(analysis)]
+        return [
+            benchmark_table(analysis, intervals=False),
+            *safety,
+            (claims_table if analysis.claims else contrasts_table)(analysis),
+        ]
 
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl

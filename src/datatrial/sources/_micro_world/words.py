@@ -1,4 +1,3 @@
-
 """The words of the world: plain English for what is known of things, made-up names for the things themselves.
 
 Groups of people are fictional, and so is everything said about them.
