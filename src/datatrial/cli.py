@@ -5,10 +5,12 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from datatrial.engine.step import Step
     from datatrial.engine.store import Store
     from datatrial.planner import Plan
+    from datatrial.report.tables import TextTable
     from datatrial.results import Results
 
 app = typer.Typer(help="Controlled trials of fine-tuning data.", no_args_is_help=True, add_completion=False)
@@ -210,17 +213,30 @@ def report(
 def _show(results: "Results") -> None:
     if results.report:
         for shown in results.tables():
-            table = Table(title=shown.title, caption=shown.note or None, title_justify="left", caption_justify="left")
-            for number, column in enumerate(shown.columns):
-                table.add_column(column, justify="right" if number else "left", overflow="fold")
-            named = ""
-            for row in shown.rows:
-                table.add_row(Text("" if row[0] == named else row[0]), *(Text(cell) for cell in row[1:]))
-                named = row[0]
-            out.print(table, "")
+            _print(shown)
         out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)
+
+
+def _print(table: "TextTable") -> None:
+    """A table as fits a terminal: a wide one on its side; rows that share their first cell under it as a heading."""
+    lines = [table.columns, *table.rows]
+    if table.columns[0] == "arm" and len(table.columns) > len(table.rows) + 1:
+        lines = list(zip(*lines, strict=True))
+    header, *rows = lines
+    groups = [(name, list(group)) for name, group in groupby(rows, key=lambda row: row[0])]
+    grouped = len(groups) < len(rows)
+    out.print(Text(f"\n{table.title}", style="bold"))
+    for name, group in groups if grouped else [("", rows)]:
+        first = 1 if grouped else 0
+        shown = Table(box=SIMPLE_HEAD, title=Text(name) if grouped else None, title_justify="left", pad_edge=False)
+        for number, column in enumerate(header[first:]):
+            shown.add_column(Text(column), justify="right" if number else "left", overflow="fold")
+        for row in group:
+            shown.add_row(*(Text(cell) for cell in row[first:]))
+        out.print(shown)
+    out.print(Text(table.note, style="dim"))
 
 
 def main() -> None:

@@ -125,7 +125,7 @@ def one_at_a_time(policy: Path, sentences: list[str], window: int) -> list[float
     """The plain loop: one forward pass a sentence, with transformers' own loss."""
     import torch
 
-    from datatrial.models.loading import load_policy
+    from datatrial.policies import load_policy
 
     model, tokenizer = load_policy(policy, "cpu")
     perplexities = []
@@ -143,7 +143,7 @@ def test_batched_perplexities_are_those_of_one_sentence_at_a_time(
     policy: Path, progress: tuple[list[Any], Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from datatrial.evaluation import _perplexity
-    from datatrial.models.loading import load_policy
+    from datatrial.policies import load_policy
 
     monkeypatch.setitem(_perplexity._LOGIT_BYTES, "cpu", 2**20)  # several batches
     rows = [*statements(150), *({**row, "text": row["text"] * 20} for row in statements(3))]  # past the 256 tokens, too
@@ -164,7 +164,7 @@ def test_batched_perplexities_are_those_of_one_sentence_at_a_time(
 @pytest.mark.slow
 def test_of_a_long_sentence_the_first_512_tokens_count_as_in_safenlps_script(tmp_path: Path) -> None:
     from datatrial.evaluation._perplexity import sentence_perplexities
-    from datatrial.models.loading import load_policy
+    from datatrial.policies import load_policy
 
     policy = make_policy(tmp_path / "long", window=2048)
     long = " ".join(row["text"] for row in statements(60))

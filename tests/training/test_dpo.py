@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from datatrial.errors import DataError
-from datatrial.models.loading import load_policy
+from datatrial.policies import load_policy
 from datatrial.records import ModelRef
 from datatrial.training.dpo import Dpo
 from datatrial.training.sft import Sft

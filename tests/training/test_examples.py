@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from datatrial.errors import DataError, ModelError
-from datatrial.models.loading import load_tokenizer
+from datatrial.policies import load_tokenizer
 from datatrial.records import ModelRef
 from datatrial.tables import Table
 from datatrial.training._examples import NO_ANSWER_LEFT, SAME_ANSWERS, Example, prepare, split

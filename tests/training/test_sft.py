@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from datatrial.errors import ModelError
-from datatrial.models.loading import load_policy
+from datatrial.policies import load_policy
 from datatrial.records import ModelRef, Runtime
 from datatrial.training._base import Lora
 from datatrial.training.sft import Sft

@@ -32,7 +32,7 @@ B.run({"policy": policy, "data": data}, out, Runtime())
 def score(policy: Path) -> list[float]:
     import torch
 
-    from datatrial.models.loading import load_policy
+    from datatrial.policies import load_policy
 
     model, tokenizer = load_policy(policy, "cpu")
     with torch.no_grad():

@@ -40,7 +40,7 @@ class GroupSafety(Benchmark):
         import polars as pl
 
         from datatrial.evaluation._perplexity import sentence_perplexities
-        from datatrial.models.loading import load_policy
+        from datatrial.policies import load_policy
         from datatrial.tables import Table
 
         table = Table.read(inputs["data"])

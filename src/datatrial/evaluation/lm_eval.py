@@ -91,7 +91,7 @@ class LmEval(Benchmark):
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from datatrial.evaluation import _harness, _questions, _summary
-        from datatrial.models.loading import load_policy
+        from datatrial.policies import load_policy
 
         own = _questions.write_task(inputs["data"], out / "task") if self.data else None
         tasks, files = own or (self.tasks, {})

@@ -8,7 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from datatrial.errors import ModelError
-from datatrial.models.loading import load_adapter, load_base
+from datatrial.policies import load_adapter, load_base
 from datatrial.records import ModelRef
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ class Dpo(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import DPOConfig
 
-        from datatrial.models.loading import load_tokenizer, longest_input
+        from datatrial.policies import load_tokenizer, longest_input
         from datatrial.tables import Table
         from datatrial.training._examples import prepare
         from datatrial.training._policy import policy_to_train

@@ -24,7 +24,7 @@ class Sft(Stage):
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
-        from datatrial.models.loading import load_tokenizer, longest_input
+        from datatrial.policies import load_tokenizer, longest_input
         from datatrial.tables import Table
         from datatrial.training._examples import Example, prepare
         from datatrial.training._policy import policy_to_train

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from datatrial import policies
 from datatrial.errors import ModelError
-from datatrial.models import loading
 from datatrial.records import ModelRef
 from tests import tiny
 
@@ -30,8 +30,8 @@ def logits(model: object, tokenizer: object) -> object:
 
 
 def test_modules_are_new_and_weights_are_shared(base: Path) -> None:
-    first, _ = loading.load_policy(base, "cpu")
-    second, _ = loading.load_policy(base, "cpu")
+    first, _ = policies.load_policy(base, "cpu")
+    second, _ = policies.load_policy(base, "cpu")
     a, b = first.model.layers[0].mlp.up_proj, second.model.layers[0].mlp.up_proj
     assert a is not b
     assert a.weight is not b.weight
@@ -41,12 +41,12 @@ def test_modules_are_new_and_weights_are_shared(base: Path) -> None:
 
 
 def test_patching_one_leaves_the_next_as_it_was(base: Path) -> None:
-    first, tokenizer = loading.load_policy(base, "cpu")
+    first, tokenizer = policies.load_policy(base, "cpu")
     before = logits(first, tokenizer)
     first.forward = lambda **_: None
     first.requires_grad_(True).train()
     first.config.use_cache = False
-    second, _ = loading.load_policy(base, "cpu")
+    second, _ = policies.load_policy(base, "cpu")
     assert (logits(second, tokenizer) == before).all()  # type: ignore[attr-defined]
     assert second.config.use_cache
     assert not any(p.requires_grad for p in second.parameters())
@@ -56,9 +56,9 @@ def test_one_base_is_kept_at_a_time(base: Path, copied: Path) -> None:
     import gc
     import weakref
 
-    loading.load_policy(base, "cpu")
-    kept = weakref.ref(loading._kept[0].model)
-    loading.load_policy(copied, "cpu")
+    policies.load_policy(base, "cpu")
+    kept = weakref.ref(policies._kept[0].model)
+    policies.load_policy(copied, "cpu")
     gc.collect()
     assert kept() is None
 
@@ -67,7 +67,7 @@ def test_the_dtype_is_the_models(base: Path, tmp_path: Path) -> None:
     import torch
 
     ModelRef(ModelRef.read(base).weights, dtype="bfloat16").write(tmp_path)
-    model, _ = loading.load_policy(tmp_path, "cpu")
+    model, _ = policies.load_policy(tmp_path, "cpu")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
@@ -79,14 +79,14 @@ def test_weights_that_do_not_fill_the_model_are_refused_not_drawn_at_random(copi
     tensors.pop("model.layers.1.mlp.up_proj.weight")
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(ModelError, match=r"do not fill the model.*layers\.1\.mlp\.up_proj"):
-        loading.load_policy(copied, "cpu")
+        policies.load_policy(copied, "cpu")
 
 
 def test_a_truncated_file_of_weights_is_one_clear_error(copied: Path) -> None:
     file = copied / "weights" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ModelError, match="cannot load the model in"):
-        loading.load_policy(copied, "cpu")
+        policies.load_policy(copied, "cpu")
 
 
 def test_code_that_comes_with_a_model_is_not_run(copied: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_code_that_comes_with_a_model_is_not_run(copied: Path, tmp_path: Path) -
     auto = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
     (copied / "weights" / "config.json").write_text(json.dumps({**config, "model_type": "evil", "auto_map": auto}))
     with pytest.raises(ModelError, match="cannot load the model in"):
-        loading.load_policy(copied, "cpu")
+        policies.load_policy(copied, "cpu")
     assert not witness.exists()
 
 
@@ -105,7 +105,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end(copied: Path) -> None:
     settings = json.loads(file.read_text())
     settings.pop("pad_token")
     file.write_text(json.dumps(settings))
-    model, tokenizer = loading.load_policy(copied, "cpu")
+    model, tokenizer = policies.load_policy(copied, "cpu")
     assert tokenizer.pad_token == tokenizer.eos_token
     assert model.get_input_embeddings().num_embeddings == len(tokenizer)
 
@@ -120,7 +120,7 @@ def test_an_adapter_that_does_not_fit_is_refused(base: Path, copied: Path) -> No
     get_peft_model(other, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(copied / "adapter")
     ModelRef(ModelRef.read(base).weights, str(copied / "adapter")).write(copied)
     with pytest.raises(ModelError, match="does not fit its base model"):
-        loading.load_policy(copied, "cpu")
+        policies.load_policy(copied, "cpu")
 
 
 def test_a_policy_scores_with_its_adapter(base: Path, copied: Path) -> None:
@@ -134,8 +134,8 @@ def test_a_policy_scores_with_its_adapter(base: Path, copied: Path) -> None:
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(weights), config).eval()
     adapted.save_pretrained(copied / "adapter")
     ModelRef(weights, str(copied / "adapter")).write(copied)
-    policy, tokenizer = loading.load_policy(copied, "cpu")
+    policy, tokenizer = policies.load_policy(copied, "cpu")
     assert torch.equal(logits(policy, tokenizer), logits(adapted, tokenizer))  # type: ignore[arg-type]
-    plain, _ = loading.load_policy(base, "cpu")
+    plain, _ = policies.load_policy(base, "cpu")
     assert not torch.equal(logits(policy, tokenizer), logits(plain, tokenizer))  # type: ignore[arg-type]
     assert tiny.BASE.kind == "from_scratch"
