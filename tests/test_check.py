@@ -84,6 +84,10 @@ def test_a_good_study_loads(write):
         ("corpus: [lima]", "corpus: [lama]", ["model.corpus: no data set 'lama'"]),
         ("contrasts:", "baseline: bsae\ncontrasts:", ["baseline: there is no 'bsae'; did you mean 'base'?"]),
         ("arms:\n", "arms:\n  a b: []\n", ["arms.a b"]),
+        ("arms:\n", "arms:\n  x: [{model: org/name, revison: v1}]\n", ["arms.x[0].revison: unknown key", "'revision'"]),
+        ("contrasts:", "baseline: base/x\ncontrasts:", ["baseline: there is no 'base/x'"]),
+        ("beta: 0.1}", "seed: 3}", ["arms.both[1].seed: seeds are the study's"]),
+        ("epochs: 1}", "seed: 3}", ["training.sft.seed: seeds are the study's"]),
     ],
 )
 def test_each_mistake_is_named_with_its_place_and_a_suggestion(write, old, new, expected):
@@ -132,3 +136,18 @@ def test_unknown_trl_settings_and_those_that_the_study_has_itself_are_refused(wr
     assert any("weight_dcay" in line and "weight_decay" in line for line in found), found
     assert any("output_dir" in line for line in found), found
     assert not any("warmup_steps" in line for line in found)
+
+
+def test_an_override_that_is_no_yaml_value_is_named(write):
+    with pytest.raises(StudyError, match="about: the value '2024-99-99' is not valid"):
+        Study.load(write(GOOD), ["about=2024-99-99"])
+
+
+def test_a_stage_changes_only_those_settings_of_lora_and_trl_that_it_names(write):
+    text = GOOD.replace("seeds:", "lora: {r: 4, target_modules: [q_proj]}\nseeds:")
+    text = text.replace("epochs: 1}", "trl: {weight_decay: 0.1, warmup_steps: 3}}")
+    text = text.replace("lima: [{sft: lima}]", "lima: [{sft: lima, lora: {dropout: 0.1}, trl: {warmup_steps: 5}}]")
+    study = Study.load(write(text))
+    stage = study.stage(study.arms["lima"][0], seed=0)
+    assert (stage.lora.r, stage.lora.dropout, stage.lora.target_modules) == (4, 0.1, ("q_proj",))
+    assert stage.trl == {"weight_decay": 0.1, "warmup_steps": 5}

@@ -68,7 +68,7 @@ def test_another_package_can_add_a_kind(tmp_path):
     script = (
         "from datatrial.data_set import DataSet\n"
         "s = DataSet.model_validate({'source': {'kind': 'lima'}, 'curation': [{'kind': 'shout', 'loud': 2}]})\n"
-        "print(s.curation[0].identity())\n"
+        "print(s.identity()['curation'][0])\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True

@@ -113,3 +113,27 @@ def test_the_digest_of_a_large_file_is_remembered_until_it_changes(tmp_path, mon
         assert resolver.resolve(LocalFiles(file)).digest == first
     file.write_text("other")
     assert resolver.resolve(LocalFiles(file)).digest != first
+
+
+def test_what_changes_during_a_run_is_not_taken_for_what_was_planned(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("one")
+    external = Resolver(Lock(None)).resolve(LocalFiles(file))
+    assert external.locate() == file
+    file.write_text("other")
+    with pytest.raises(DataError, match=r"rows\.jsonl has changed since this run began"):
+        external.locate()
+
+
+def test_a_broken_lock_is_named_and_a_broken_memory_of_digests_is_no_harm(tmp_path):
+    (tmp_path / "study.lock").write_text('{"a": "b",}')
+    with pytest.raises(DataError, match=r"study\.lock is not valid JSON"):
+        Lock.beside(tmp_path / "study.yaml")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "digests.json").write_text("{")
+    assert Resolver(Lock(None), remembered=tmp_path / "digests.json").resolve(LocalFiles(tmp_path / "file")).digest
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"cannot write .*/nowhere/study\.lock"):
+        Lock(tmp_path / "nowhere" / "study.lock").add(LIMA, "1" * 40)

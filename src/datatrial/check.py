@@ -4,6 +4,7 @@ Parts are looked at on their own, so that a mistake in one does not hide those i
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +15,15 @@ from datatrial.data_set import DataSet
 from datatrial.errors import DatatrialError, Problem
 from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
+from datatrial.models.hub import Hub
 from datatrial.records import LocalFiles
-from datatrial.study import ArmStage, Study
+from datatrial.study import ArmStage, Study, stage_fields, task_name_as_benchmark
 from datatrial.training._base import Stage
 from datatrial.yaml_file import Place, YamlFile, written
 
 C = TypeVar("C")
 Found = tuple[Place, str]  # a place, and what is wrong there
+SEEDS = "seeds are the study's: set its `seeds`"
 OWN_STAGE_SETTINGS = ("prompt", "max_length", "lora")  # of a stage, declared for the whole study
 
 
@@ -29,7 +32,7 @@ def problems_of(file: YamlFile, folder: Path) -> list[Problem]:
     context = {"folder": folder}
     parts = _Parts(file.values, context)
     found = [*_invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
-    found += [*parts.unusable(), *parts.stages(), *parts.references(), *parts.contrasts()]
+    found += [*parts.unusable(), *parts.starts(), *parts.stages(), *parts.references(), *parts.contrasts()]
     first = {(written(place), message): place for place, message in found}  # each problem once
     problems = [Problem(text, message, line=file.line(place)) for (text, message), place in first.items()]
     return sorted(problems, key=lambda p: p.line or 0)
@@ -75,7 +78,7 @@ class _Parts:
         self.data: dict[str, DataSet | None] = {
             name: _read(DataSet, value, context) for name, value in _mapping(values.get("data")).items()
         }
-        benchmarks = [{"kind": "lm_eval", "task": b} if isinstance(b, str) else b for b in _list(values, "benchmarks")]
+        benchmarks = [task_name_as_benchmark(value) for value in _list(values, "benchmarks")]
         self.benchmarks = [_read(Benchmark, value, context) for value in benchmarks]
         self.model = _read(Model, values.get("model"), context)
         self.arms: dict[str, list[ArmStage | None]] = {
@@ -104,8 +107,7 @@ class _Parts:
             if benchmark:
                 yield ("benchmarks", number), benchmark
         for place, entry in self._entries("model"):
-            fields = {"path": entry.target, **entry.settings}
-            if start := _read(Model.of_kind("hub"), fields, self.context):
+            if start := _read(Hub, {"path": entry.target, **entry.settings}, self.context):
                 yield (*place, "model"), start
 
     def _entries(self, *kinds: str) -> Iterator[tuple[Place, ArmStage]]:
@@ -114,6 +116,12 @@ class _Parts:
                 if entry and entry.kind in kinds:
                     yield ("arms", name, number), entry
 
+    def starts(self) -> Iterator[Found]:
+        """Wrong settings of the models that arms start from."""
+        for place, entry in self._entries("model"):
+            fields = {"path": entry.target, **entry.settings}
+            yield from _invalid(partial(Hub.model_validate, fields, context=self.context), fields, place)
+
     def stages(self) -> Iterator[Found]:
         """Wrong settings of training stages, where they are written: in the arm, in `training`, or for the study."""
         training = _mapping(self.values.get("training"))
@@ -121,14 +129,18 @@ class _Parts:
         for kind in training.keys() - set(Stage.kinds()):
             yield ("training", kind), f"no such kind of stage; {did_you_mean(kind, Stage.kinds())}"
         for kind in Stage.kinds():
-            general = {**shared, **_mapping(training.get(kind))}
+            general = stage_fields(shared, _mapping(training.get(kind)))
             stage = Stage.of_kind(kind)
+            if "seed" in general:
+                yield ("training", kind, "seed"), SEEDS
             places: dict[str, Place] = {key: (key,) for key in shared}
             places |= {key: ("training", kind, key) for key in _mapping(training.get(kind))}
             yield from _misplaced(stage, general, places, ("training", kind))
             for place, entry in self._entries(kind):
+                if "seed" in entry.settings:
+                    yield (*place, "seed"), SEEDS
                 own = {key: (*place, key) for key in entry.settings}
-                wrong = _misplaced(stage, {**general, **entry.settings}, {**places, **own}, place)
+                wrong = _misplaced(stage, stage_fields(general, entry.settings), {**places, **own}, place)
                 yield from (found for found in wrong if found[0][: len(place)] == place)
 
     def references(self) -> Iterator[Found]:
@@ -167,11 +179,9 @@ class _Parts:
         if None in self.benchmarks:  # a title may be that of a benchmark that could not be read
             named = [entry for entry in named if entry[2] is not titles]
         for place, name, known in named:
-            if isinstance(name, str) and name not in known and name.partition("/")[0] not in known:
-                yield (
-                    place,
-                    f"there is no {name!r}; {did_you_mean(name, known)}",
-                )  # `benchmark/group` is one group's score
+            of_group = isinstance(name, str) and known is titles and name.partition("/")[0] in known
+            if isinstance(name, str) and name not in known and not of_group:
+                yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
 
 
 def _misplaced(

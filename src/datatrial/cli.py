@@ -1,7 +1,6 @@
 """The command line. Exit codes: 0 done, 1 some step failed (the rest finished), 2 a bad study, 130 interrupted."""
 
 import json
-import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,12 +68,17 @@ def _planned(study: Path, overrides: list[str] | None, store: Path) -> "tuple[Pl
 @app.command()
 def init(name: Annotated[str, typer.Argument(help="The study's name; the file is NAME.yaml.")] = "my-study") -> None:
     """Write a commented example study to start from."""
+    import re
     from importlib.resources import files
 
+    from datatrial.study import NAME
+
     path = Path(f"{name}.yaml")
-    if path.exists():
-        _fail(f"{path} exists already; name another study")
-    path.write_text((files("datatrial") / "example.yaml").read_text(encoding="utf-8").replace("NAME", path.stem, 1))
+    if not re.fullmatch(NAME, path.stem):
+        _fail(f"{path.stem!r} is no name for a study: use letters, digits, and . _ + - after the first")
+    if path.exists() or not path.parent.is_dir():
+        _fail(f"{path} exists already; name another study" if path.exists() else f"there is no folder {path.parent}")
+    path.write_text((files("datatrial") / "example.yaml").read_text(encoding="utf-8").replace("NAME", path.stem))
     out.print(f"wrote {path}; next: datatrial check {path}", highlight=False)
 
 
@@ -145,12 +149,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Run a study: do what is not done yet, then print the tables and the path of the report."""
-    from datatrial.engine.local import DEVICES
     from datatrial.engine.progress import ProgressDisplay
     from datatrial.trial import prepare
 
-    if device not in DEVICES:
-        _fail(f"--device should be one of {', '.join(DEVICES)}, not {device!r}")
     with _explained():
         trial = prepare(study, store, overrides=overrides or (), jobs=jobs, device=device)
         with ProgressDisplay(trial.steps, trial.store, trial.slots, err) as display:
@@ -199,10 +200,10 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
     """Print the tables of what is finished and the path of its report."""
-    from datatrial.results import Results
+    from datatrial.trial import results_of
 
     with _explained():
-        results = Results.of(*_planned(study, overrides, store))
+        results = results_of(study, store, overrides=overrides or ())
         if results.report is None:
             _fail("nothing to report yet: the baseline has not been scored; `datatrial run` does that")
     _show(results)
@@ -239,12 +240,5 @@ def _print(table: "TextTable") -> None:
     out.print(Text(table.note, style="dim"))
 
 
-def main() -> None:
-    try:
-        app()
-    except BrokenPipeError:  # the reader of our output, such as `head`, has left
-        sys.stderr.close()
-
-
 if __name__ == "__main__":
-    main()
+    app()

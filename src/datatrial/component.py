@@ -65,6 +65,7 @@ class Component(Settings):
     """Settings that also do their work. Every field that is not excluded is part of what the result is."""
 
     version: ClassVar[int] = 1  # raise it when the same settings should now give another result
+    refers: ClassVar[bool] = False  # whether the result names the place of what it read, instead of holding it
 
     @property
     def kind(self) -> str:
@@ -72,14 +73,14 @@ class Component(Settings):
 
     @model_serializer(mode="wrap")
     def _with_kind(self, fields_of: Any) -> dict[str, Any]:
-        # Two kinds may have equal fields; without this their results would share a digest.
-        return {"kind": self.kind, "version": self.version, **fields_of(self)}
+        # Two kinds may have equal fields, and two packages may name a kind alike.
+        package = type(self).__module__.partition(".")[0]
+        own = {} if package == "datatrial" else {"package": package}
+        return {"kind": self.kind, "version": self.version, **own, **fields_of(self)}
 
     def identity(self) -> dict[str, Any]:
         """What the result depends on, as JSON values."""
-        package = type(self).__module__.partition(".")[0]
-        own = {} if package == "datatrial" else {"package": package}  # two plug-ins may share a kind's name
-        return {**self.model_dump(mode="json"), **own}
+        return self.model_dump(mode="json")
 
     def needs(self) -> Mapping[str, Needs]:
         """What this reads that no step makes: files and hub repositories, each under the name `run` finds it by."""

@@ -23,12 +23,20 @@ REMEMBERED_SIZE = 8 * 2**20  # bytes: the digest of a smaller file is taken anew
 
 @dataclass(frozen=True)
 class LocalExternal:
-    """A file or folder on this machine."""
+    """Files on this machine: one, or those of a folder that match patterns."""
 
     path: Path
     digest: str
+    patterns: tuple[str, ...] = ("*",)
+    stamp: str = ""  # sizes and times of change when the digest was taken
 
     def locate(self) -> Path:
+        """The path.
+
+        Raises: DataError when it has changed since its digest was taken, perhaps hours ago when the run began.
+        """
+        if self.stamp and _stamp(self.path, self.patterns) != self.stamp:
+            raise DataError(f"{self.path} has changed since this run began: run again to use what it holds now")
         return self.path
 
     def __str__(self) -> str:
@@ -101,7 +109,10 @@ class Lock:
     @classmethod
     def beside(cls, study: Path | None) -> "Lock":
         path = study.with_suffix(".lock") if study else None
-        return cls(path, read_json(path) if path and path.exists() else {})
+        try:
+            return cls(path, read_json(path) if path and path.exists() else {})
+        except ValueError as error:
+            raise DataError(f"{path} is not valid JSON ({error}): mend it, or delete it to resolve anew") from error
 
     @staticmethod
     def key(needs: HubFiles) -> str:
@@ -110,7 +121,10 @@ class Lock:
     def add(self, needs: HubFiles, commit: str) -> None:
         self.commits[self.key(needs)] = commit
         if self.path:
-            self.path.write_text(json.dumps(self.commits, indent=2, sort_keys=True) + "\n")
+            try:
+                _replace(self.path, json.dumps(self.commits, indent=2, sort_keys=True) + "\n")
+            except OSError as error:
+                raise DataError(f"cannot write {self.path}, which keeps the hub's commits: {error.strerror}") from error
 
 
 @dataclass
@@ -128,10 +142,10 @@ class Resolver:
         Raises: DataError when a file is missing or the hub cannot be asked.
         """
         if isinstance(needs, LocalFiles):
-            return LocalExternal(needs.path, self._content(needs.path, ("*",)))
+            return self._local(needs.path, ("*",))
         mirror = self.hub_root / needs.repo if self.hub_root else None
         if mirror and mirror.is_dir():
-            return LocalExternal(mirror, self._content(mirror, needs.patterns))
+            return self._local(mirror, needs.patterns)
         commit = self.lock.commits.get(Lock.key(needs))
         if commit is None and self.ask_hub:
             commit = self._ask(needs)
@@ -146,37 +160,61 @@ class Resolver:
         self.lock.add(needs, commit)
         return commit
 
-    def _content(self, path: Path, patterns: tuple[str, ...]) -> str:
+    def _local(self, path: Path, patterns: tuple[str, ...]) -> LocalExternal:
+        stamp = _stamp(path, patterns)  # first: what changes while it is read shows later
         if path.is_file():
-            return self._file(path)
-        if not path.is_dir():
-            raise DataError(f"there is no {path}")
-        files = [f for f in _files_below(path) if any(fnmatch(f, pattern) for pattern in patterns)]
-        if not files:
-            raise DataError(f"{path} holds none of the files looked for ({', '.join(patterns)})")
-        lines = [f"{name} {self._file(path / name)}\n" for name in files]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+            return LocalExternal(path, self._file(path), patterns, stamp)
+        lines = [f"{name} {self._file(path / name)}\n" for name in _files_below(path, patterns)]
+        return LocalExternal(path, hashlib.sha256("".join(lines).encode()).hexdigest(), patterns, stamp)
 
     def _file(self, path: Path) -> str:
         stat = path.stat()
         if self.remembered is None or stat.st_size < REMEMBERED_SIZE:
             return file_digest(path)
-        known: dict[str, list[int | str]] = read_json(self.remembered) if self.remembered.exists() else {}
+        known = _remembered(self.remembered)
         key, seen = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
         if key not in known or known[key][:2] != seen:
             known[key] = [*seen, file_digest(path)]
             with suppress(OSError):  # only costs the time to read the file again
                 self.remembered.parent.mkdir(parents=True, exist_ok=True)
-                self.remembered.write_text(json.dumps(known))
+                _replace(self.remembered, json.dumps(known))
         return str(known[key][2])
 
 
-def _files_below(folder: Path) -> Iterator[str]:
-    """Relative POSIX paths of the files in a folder, hidden ones left out, in a fixed order."""
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            yield relative.as_posix()
+def _files_below(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    """Relative POSIX paths of a folder's files that match a pattern, hidden ones left out, in a fixed order.
+
+    Raises: DataError when there is no such folder, or no such file in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no {folder}")
+    paths = [(path, path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
+    names = [p.as_posix() for path, p in paths if path.is_file() and not any(x.startswith(".") for x in p.parts)]
+    if found := [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]:
+        return found
+    raise DataError(f"{folder} holds none of the files looked for ({', '.join(patterns)})")
+
+
+def _stamp(path: Path, patterns: tuple[str, ...]) -> str:
+    """Names, sizes and times of change in one digest: cheap, and different once anything was written."""
+    files = [path] if path.is_file() else [path / name for name in _files_below(path, patterns)]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def _remembered(file: Path) -> dict[str, list[int | str]]:
+    try:
+        known: dict[str, list[int | str]] = read_json(file)
+    except (OSError, ValueError):  # it only spares reading large files again
+        return {}
+    return known
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file at once, so that no reader finds half of it."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(file)
 
 
 def default_hub_root() -> Path | None:

@@ -9,7 +9,7 @@ from datatrial.component import Component
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
-from datatrial.externals import HubExternal, Lock, Resolver, default_hub_root
+from datatrial.externals import Lock, Resolver, default_hub_root
 from datatrial.records import EvaluationRun
 from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, StageRun
 from datatrial.statistics.contrasts import Contrasts
@@ -69,27 +69,32 @@ class Plan:
                 users.setdefault(step.digest, {})[run.arm] = None
         return {digest: list(arms) for digest, arms in users.items()}
 
-    def externals(self) -> Iterator[HubExternal]:
-        """The hub repositories that the steps read."""
-        for step in self.steps:
-            yield from (e for e in step.externals.values() if isinstance(e, HubExternal))
-
     def summary(self, unfinished: Mapping[str, str]) -> Step | None:
-        """The report over the runs that finished; `unfinished` gives the reason for each digest that did not.
+        """The report over the evaluations that finished; `unfinished` gives the reason for each digest that did not.
 
-        None when no run finished.
+        None when no evaluation of the baseline finished.
         """
-        lacking = {
-            id(run): [unfinished[s.digest] for s in self._below(run) if s.digest in unfinished] for run in self.runs
-        }
-        complete = [run for run in self.runs if not lacking[id(run)]]
-        if not any(run.arm == self.study.baseline_arm for run in complete):
+        finished: list[tuple[ArmRun, str]] = []
+        missing: list[MissingRun] = []
+        for run in self.runs:
+            untrained = _reasons(run.policy, unfinished)
+            if untrained:
+                missing.append(MissingRun(arm=run.arm, seed=run.seed, reason=untrained[0]))
+                continue
+            for title, step in run.scores.items():
+                if reasons := _reasons(step, unfinished):
+                    missing.append(MissingRun(arm=run.arm, seed=run.seed, benchmark=title, reason=reasons[0]))
+                else:
+                    finished.append((run, title))
+        if not any(run.arm == self.study.baseline_arm for run, _ in finished):
             return None
-        missing = [MissingRun(arm=r.arm, seed=r.seed, reason=lacking[id(r)][0]) for r in self.runs if lacking[id(r)]]
-        return _summary(self, complete, missing, {n: s for n, s in self.data.items() if s.digest not in unfinished})
+        data = {name: step for name, step in self.data.items() if step.digest not in unfinished}
+        return _summary(self, finished, missing, data)
 
-    def _below(self, run: ArmRun) -> Iterator[Step]:
-        return upstream_first(*run.scores.values())
+
+def _reasons(step: Step, unfinished: Mapping[str, str]) -> list[str]:
+    """Why a step is not finished: the reasons of those below it that are not, the deepest first."""
+    return [unfinished[below.digest] for below in upstream_first(step) if below.digest in unfinished]
 
 
 def plan(study: Study | str | Path, store: str | Path = DEFAULT_STORE, overrides: Sequence[str] = ()) -> Plan:
@@ -136,7 +141,8 @@ class _Planner:
         for entry in entries:
             label += f"{' → ' if label else ''}{entry.kind} {entry.target}"
             if entry.kind == "model":
-                policy = self._step(self.study.start(entry), label, {"base": self.model})
+                start = self.study.start(entry)
+                policy = self._step(start, label, {"base": self.model} if start.may_be_adapter else {})
                 continue
             assert seed is not None
             inputs = {"policy": policy, "data": self.data[entry.target]}
@@ -151,7 +157,9 @@ class _Planner:
             yield benchmark.title, self._step(benchmark, f"{benchmark.title} of {name}", {"policy": policy, **data})
 
 
-def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun], data: Mapping[str, Step]) -> Step:
+def _summary(
+    plan: Plan, finished: list[tuple[ArmRun, str]], missing: list[MissingRun], data: Mapping[str, Step]
+) -> Step:
     study = plan.study
     inputs: dict[str, Step] = {}
 
@@ -160,38 +168,36 @@ def _summary(plan: Plan, complete: list[ArmRun], missing: list[MissingRun], data
         return name
 
     evaluations = tuple(
-        EvaluationRun(arm=r.arm, seed=r.seed, benchmark=title, input=named(_input(r, title), step))
-        for r in complete
-        for title, step in r.scores.items()
+        EvaluationRun(arm=run.arm, seed=run.seed, benchmark=title, input=named(_input(run, title), run.scores[title]))
+        for run, title in finished
     )
-    contrasts = Step(
-        Contrasts(
-            runs=evaluations,
-            baseline=study.baseline_arm,
-            declared=study.contrasts,
-        ),
-        dict(inputs),
-        label="contrasts",
-    )
+    contrasts = Contrasts(runs=evaluations, baseline=study.baseline_arm, declared=study.contrasts)
+    contrasts_step = Step(contrasts, dict(inputs), label="contrasts")
     stages = tuple(
-        StageRun(arm=r.arm, seed=r.seed, stage=entry.kind, data=entry.target, input=named(_input(r, f"stage{n}"), step))
-        for r in complete
-        for n, (entry, step) in enumerate(r.stages)
+        StageRun(
+            arm=run.arm,
+            seed=run.seed,
+            stage=entry.kind,
+            data=entry.target,
+            input=named(_input(run, f"stage{number}"), step),
+        )
+        for run in {id(run): run for run, _ in finished}.values()
+        for number, (entry, step) in enumerate(run.stages)
     )
-    entries = tuple(NamedInput(name=name, input=named(f"data/{name}", step)) for name, step in data.items())
     report = Report(
         name=study.name,
         about=study.about,
         baseline=study.baseline_arm,
+        primary=study.primary,
         arms=tuple(ReportArm(name=arm, description=_description(entries)) for arm, entries in study.arms.items()),
         runs=evaluations,
         stages=stages,
-        data=entries,
+        data=tuple(NamedInput(name=name, input=named(f"data/{name}", step)) for name, step in data.items()),
         model="model",
         missing=tuple(missing),
         study=study.text,
     )
-    return Step(report, {**inputs, "model": plan.model, "contrasts": contrasts}, label="report")
+    return Step(report, {**inputs, "model": plan.model, "contrasts": contrasts_step}, label="report")
 
 
 def _input(run: ArmRun, what: str) -> str:

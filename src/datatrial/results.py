@@ -9,7 +9,6 @@ from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
 from datatrial.planner import Plan
-from datatrial.records import Runtime
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,17 +24,6 @@ class Results:
     store: Store
     summary: Step | None  # the report's step; None while the baseline has no scores
     outcome: Outcome = field(default_factory=Outcome)
-
-    @classmethod
-    def of(cls, plan: Plan, store: Store) -> "Results":
-        """The results that are in the store now; writes the report over them if it is not there yet."""
-        unfinished = {step.digest: store.failure(step) or "not run yet" for step in plan.steps if not store.has(step)}
-        summary = plan.summary(unfinished)
-        if summary is not None:
-            store.open()
-            for step in upstream_first(summary):
-                store.build(store.work(step), Runtime(cache=store.root / "cache"))
-        return cls(plan, store, summary)
 
     @property
     def failed(self) -> dict[str, str]:

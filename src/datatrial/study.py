@@ -12,6 +12,7 @@ from datatrial.data_set import DataSet
 from datatrial.errors import StudyError
 from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
+from datatrial.models.hub import Hub
 from datatrial.prompts import PromptFormat
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.training._base import Lora, Stage
@@ -44,7 +45,8 @@ class ArmStage(Settings):
         return {"kind": kinds[0], "target": value[kinds[0]], "settings": rest}
 
 
-def _task_name_as_benchmark(value: Any) -> Any:
+def task_name_as_benchmark(value: Any) -> Any:
+    """A benchmark that is only a name is a task of lm-eval."""
     return {"kind": "lm_eval", "task": value} if isinstance(value, str) else value
 
 
@@ -65,7 +67,7 @@ class Study(Settings):
     training: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # settings of every stage of a kind
     data: Mapping[Name, DataSet] = Field(default_factory=dict)
     arms: Mapping[Name, tuple[ArmStage, ...]] = Field(min_length=1)
-    benchmarks: tuple[Annotated[Benchmark, BeforeValidator(_task_name_as_benchmark)], ...] = Field(min_length=1)
+    benchmarks: tuple[Annotated[Benchmark, BeforeValidator(task_name_as_benchmark)], ...] = Field(min_length=1)
     baseline: str = ""  # the arm that others are compared with; by default the first without stages, or the first
     primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
     contrasts: tuple[DeclaredContrast, ...] = ()
@@ -112,17 +114,21 @@ class Study(Settings):
 
     def stage(self, spec: ArmStage, seed: int) -> Stage:
         """The training stage of an arm's entry: the study's settings, then `training`'s, then the entry's own."""
-        fields = {
-            "prompt": self.prompt,
-            "max_length": self.max_length,
-            "lora": self.lora.model_dump(),
-            **self.training.get(spec.kind, {}),
-            **spec.settings,
-            "seed": seed,
-        }
-        return Stage.of_kind(spec.kind).model_validate(fields)
+        shared = {"prompt": self.prompt, "max_length": self.max_length, "lora": self.lora.model_dump()}
+        fields = stage_fields(shared, self.training.get(spec.kind, {}), spec.settings)
+        return Stage.of_kind(spec.kind).model_validate({**fields, "seed": seed})
 
-    def start(self, spec: ArmStage) -> Model:
+    def start(self, spec: ArmStage) -> Hub:
         """The existing checkpoint or adapter that an arm's `model:` entry names."""
         fields = {"path": spec.target, "dtype": self.model.dtype, **spec.settings}
-        return Model.of_kind("hub").model_validate(fields, context={"folder": self._folder})
+        return Hub.model_validate(fields, context={"folder": self._folder})
+
+
+def stage_fields(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's settings from layers of them, the later over the earlier; `lora` and `trl` key by key."""
+    fields: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            nested = key in ("lora", "trl") and isinstance(value, Mapping)
+            fields[key] = {**fields.get(key, {}), **value} if nested else value
+    return fields

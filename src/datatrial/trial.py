@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from datatrial.component import Component
 from datatrial.engine import schedule
-from datatrial.engine.local import LocalExecutor, slots
+from datatrial.engine.local import LocalExecutor, check_device, slots
 from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
+from datatrial.externals import HubExternal
 from datatrial.planner import DEFAULT_STORE, Plan, resolver_of
 from datatrial.results import Results
 from datatrial.study import Study
@@ -62,9 +64,25 @@ def prepare(
     kept = Store(Path(store))
     kept.open()
     plan = Plan.of(study, resolver_of(study, kept, ask_hub=True))
-    for external in {str(e): e for e in plan.externals()}.values():
-        external.fetch()
+    check_device(device)
+    _fetch(plan, kept)
     return Trial(plan, kept, jobs, device)
+
+
+def _fetch(plan: Plan, store: Store) -> None:
+    """Download what the steps to be done read from the hub, and have results that name a place name the present one."""
+    fetched = set()
+    for step in plan.steps:
+        refers = isinstance(step.task, Component) and step.task.refers
+        if store.has(step) and not refers:
+            continue
+        for external in step.externals.values():
+            if isinstance(external, HubExternal) and external not in fetched:
+                external.fetch()
+                fetched.add(external)
+        located = {name: str(external.locate()) for name, external in step.externals.items()}
+        if refers and store.has(step) and store.record(step)["located"] != located:
+            store.forget(step)  # its digest stays, so nothing that was made from it is done again
 
 
 def run(
@@ -85,6 +103,26 @@ def run(
     be read; KeyboardInterrupt on Ctrl-C or SIGTERM, with everything finished kept.
     """
     return prepare(study, store, overrides=overrides, jobs=jobs, device=device).run(listen)
+
+
+def results_of(
+    study: Study | str | Path, store: str | Path = DEFAULT_STORE, *, overrides: Sequence[str] = ()
+) -> Results:
+    """The results of a study as far as they are in the store; the report over them is written if it is not there yet.
+
+    Raises: StudyError for a bad study.
+    """
+    study = study if isinstance(study, Study) else Study.load(study, overrides)
+    kept = Store(Path(store))
+    plan = Plan.of(study, resolver_of(study, kept))
+    unfinished = {step.digest: kept.failure(step) or "not run yet" for step in plan.steps if not kept.has(step)}
+    summary = plan.summary(unfinished)
+    outcome = Outcome()
+    if summary is not None:
+        kept.open()
+        with LocalExecutor(kept, 1, "cpu") as executor:
+            outcome = schedule.run([summary], kept, executor, _ignore)
+    return Results(plan, kept, summary, outcome)
 
 
 def _both(work: Outcome, summary: Outcome) -> Outcome:

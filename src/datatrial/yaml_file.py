@@ -101,7 +101,7 @@ def _override(values: dict[str, Any], text: str) -> Problem | None:
             return Problem(place, f"there is no {part!r} to set {last!r} in")
     try:
         value = _plain(YAML(typ="safe", pure=True).load(written), (), {})
-    except YAMLError:
+    except (YAMLError, ValueError):
         return Problem(place, f"the value {written!r} is not valid YAML")
     if isinstance(node, list):
         if not last.isdigit() or int(last) >= len(node):

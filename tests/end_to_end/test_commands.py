@@ -10,9 +10,12 @@ import pytest
 def test_init_writes_a_study_that_checks_and_plans(datatrial, tmp_path):
     datatrial("init", "trial")
     assert (tmp_path / "trial.yaml").read_text().startswith("# A datatrial study.")
+    assert "name: trial\n" in (tmp_path / "trial.yaml").read_text()
     assert "trial.yaml is fine: 4 arms" in datatrial("check", "trial.yaml").stdout
     assert "lima" in datatrial("plan", "trial.yaml").stdout
     assert "exists already" in datatrial("init", "trial", expect=2).stderr
+    assert "there is no folder nowhere" in datatrial("init", "nowhere/trial", expect=2).stderr
+    assert "is no name for a study" in datatrial("init", "a b", expect=2).stderr
 
 
 def test_plan_shows_what_arms_share(datatrial, tiny):
@@ -68,6 +71,11 @@ def test_explain_names_the_step_that_was_meant(datatrial, tiny):
     assert "is new: the store has no result" in datatrial("explain", tiny, "data careful").stdout
     assert "no step is called" in datatrial("explain", tiny, "data carefull", expect=2).stderr
     assert "steps begin with 'sft'" in datatrial("explain", tiny, "sft", expect=2).stderr
+
+
+def test_a_device_that_is_not_there_is_refused(datatrial, tiny):
+    assert "there is no GPU" in datatrial("run", tiny, "--device", "cuda", expect=2, CUDA_VISIBLE_DEVICES="").stderr
+    assert "should be one of auto, cpu" in datatrial("run", tiny, "--device", "tpu", expect=2).stderr
 
 
 def test_report_before_any_run_says_what_to_do(datatrial, tiny):

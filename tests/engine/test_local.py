@@ -89,6 +89,7 @@ def test_no_worker_outlives_its_parent_and_what_was_done_is_kept(store, tmp_path
         assert parent.poll() is None
         time.sleep(0.05)
     worker = int(began.read_text())
+    assert store.is_running(Step(Sleep(60, ""), {"x": Step(Write("first"))}))
     parent.send_signal(how)
     parent.wait(timeout=20)
     deadline = time.monotonic() + 10
@@ -96,7 +97,7 @@ def test_no_worker_outlives_its_parent_and_what_was_done_is_kept(store, tmp_path
         assert time.monotonic() < deadline, "the worker outlived its parent"
         time.sleep(0.1)
     assert store.has(Step(Write("first")))
-    assert not store.is_running(Step(Sleep(60, "")))
+    assert not store.is_running(Step(Sleep(60, ""), {"x": Step(Write("first"))}))
 
 
 def _alive(pid: int) -> bool:

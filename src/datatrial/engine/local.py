@@ -7,7 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
@@ -16,6 +19,7 @@ import psutil
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import Greeting, Reply
+from datatrial.errors import DatatrialError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TAIL_LINES = 15  # of a dead worker's log
@@ -162,17 +166,40 @@ def _devices(device: str) -> tuple[str, list[str]]:
     return device if device != "auto" else "cuda" if gpus else "mps" if on_mac else "cpu", gpus
 
 
+def check_device(device: str) -> None:
+    """Make sure that there is such a device.
+
+    Raises: DatatrialError when it is none of `DEVICES`, or CUDA without a GPU or without a build of torch for it.
+    """
+    if device not in DEVICES:
+        raise DatatrialError(f"the device should be one of {', '.join(DEVICES)}, not {device!r}")
+    if device == "cuda" and not visible_gpus():
+        raise DatatrialError(
+            "there is no GPU that CUDA may use here, or torch is built without CUDA; try --device auto"
+        )
+
+
+@cache
 def visible_gpus() -> list[str]:
     """The names by which CUDA may use this machine's GPUs; none when there are none."""
+    if version("torch").endswith("+cpu"):
+        return []
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return [str(n) for n, line in enumerate(x for x in listed.splitlines() if x.startswith("GPU ")) if line]
+    return [str(number) for number, _ in enumerate(x for x in listed.splitlines() if x.startswith("GPU "))]
 
 
 def _cpu_jobs() -> int:
     """As many workers as there are cores this process may use and memory to hold them."""
     cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
-    return max(1, min(cores, int(psutil.virtual_memory().total / WORKER_MEMORY)))
+    return max(1, min(cores, int(_memory() / WORKER_MEMORY)))
+
+
+def _memory() -> int:
+    """Bytes of memory that this machine, or the container around this process, has."""
+    limit = Path("/sys/fs/cgroup/memory.max")  # "max" where there is no limit
+    limited = limit.read_text().strip() if limit.exists() else "max"
+    return min([psutil.virtual_memory().total, *([int(limited)] if limited.isdigit() else [])])

@@ -43,10 +43,6 @@ class Outcome:
     skipped: dict[str, str] = field(default_factory=dict)  # an input failed: which
 
     @property
-    def finished(self) -> set[str]:
-        return self.cached | self.done
-
-    @property
     def unfinished(self) -> dict[str, str]:
         return {**self.failed, **self.skipped}
 

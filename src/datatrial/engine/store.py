@@ -68,6 +68,10 @@ class Store:
         record: Record = read_json(self.path(step) / "record.json")
         return record
 
+    def forget(self, step: Step) -> None:
+        """Remove the result of a step."""
+        shutil.rmtree(self.path(step), ignore_errors=True)
+
     def note_failure(self, step: Step, reason: str) -> None:
         """Remember why the step failed last, for `failure`."""
         with suppress(OSError):  # a full disk may be why it failed
@@ -128,11 +132,13 @@ class Store:
         part.mkdir(parents=True)
         started, clock = datetime.now(UTC), time.monotonic()
         reset_memory_peak()
-        work.task.run({**work.inputs, **{n: e.locate() for n, e in work.externals.items()}}, part, runtime)
+        located = {name: external.locate() for name, external in work.externals.items()}
+        work.task.run({**work.inputs, **located}, part, runtime)
         record: Record = {
             "recipe": work.recipe,
             "label": work.label,
             "externals": {name: str(external) for name, external in work.externals.items()},
+            "located": {name: str(path) for name, path in located.items()},
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 2),
             "peak_memory_mib": memory_peak(),
@@ -146,7 +152,7 @@ class Store:
 
     def records(self, kind: str) -> Iterator[tuple[str, Record]]:
         """Every complete result of a kind: its digest and its record."""
-        for path in sorted(self.root.glob(f"{kind}/*/record.json")):
+        for path in sorted(self.root.glob(f"{kind}/[!.]*/record.json")):
             yield path.parent.name, read_json(path)
 
     def nearest(self, step: Step) -> tuple[str, Record] | None:

@@ -90,7 +90,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.filename or 'the store'}): free some space, then run again to go on"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"cannot write {error.filename or 'to the store'}: {error.strerror}"
+        return f"no access to {error.filename or 'the store'}: {error.strerror}"
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}"
 
@@ -100,14 +100,18 @@ def _output_to(log: Path) -> Iterator[None]:
     """Send everything that this process prints, C code included, to the end of the step's log."""
     sys.stdout.flush()
     sys.stderr.flush()
+    before = {stream: os.dup(stream) for stream in (1, 2)}
     with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+        for stream in before:
+            os.dup2(file.fileno(), stream)
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        for stream, saved in before.items():
+            os.dup2(saved, stream)
+            os.close(saved)
 
 
 def _leave_with_parent(parent: int) -> None:

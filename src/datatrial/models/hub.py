@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -38,6 +38,8 @@ class Hub(Model):
     a model is never run.
     """
 
+    refers: ClassVar[bool] = True
+
     path: Annotated[str, AfterValidator(_folder_or_id)] = Field(min_length=1, exclude=True)
     revision: str = Field("main", exclude=True)  # branch, tag or commit; of hub ids only
 
@@ -46,8 +48,13 @@ class Hub(Model):
         return Path(self.path).is_absolute()
 
     @property
+    def may_be_adapter(self) -> bool:
+        """Whether the input `base` may be needed; of a hub id nothing is known yet."""
+        return self.is_adapter or not self.is_local
+
+    @property
     def is_adapter(self) -> bool:
-        """Whether this is a local LoRA adapter, which needs the input `base`; of a hub id nothing is known yet."""
+        """Whether this is a local LoRA adapter, which needs the input `base`."""
         return self.is_local and (Path(self.path) / ADAPTER).exists()
 
     def needs(self) -> Mapping[str, Needs]:

@@ -1,5 +1,6 @@
 """Per-item results of one benchmark, for all runs side by side."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from datatrial.errors import DataError
 from datatrial.records import EvaluationRun, read_json
 from datatrial.statistics._bootstrap import Array, GroupSafety, Statistic, mean_of
+from datatrial.statistics.endpoints import endpoint_of
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,28 @@ class RunScores:
     def read(cls, run: EvaluationRun, result: Path) -> "RunScores":
         """Reads `scores.parquet` and `summary.json`.
 
-        Raises: DataError when the result holds no scores.
+        Raises: DataError when the result holds neither scores of items nor a number for the whole.
         """
-        rows = pl.read_parquet(result / "scores.parquet")
-        if rows.is_empty():
+        found = cls(run, pl.read_parquet(result / "scores.parquet"), read_json(result / "summary.json"))
+        if found.rows.is_empty() and found.metric not in (found.summary.get("metrics") or {}):
             raise DataError(f"{run.benchmark}: no item was scored for arm {run.arm}; look at the benchmark's limit")
-        return cls(run, rows, read_json(result / "summary.json"))
+        return found
+
+    @property
+    def metric(self) -> str:
+        """The benchmark's main metric."""
+        return str(self.summary["metric"])
+
+    @property
+    def by_item(self) -> bool:
+        """Whether the main metric can be told from the items; a perplexity of a whole text, say, cannot."""
+        return self.summary["statistic"] == "group_safety" or self.metric in self.rows["metric"]
+
+    @property
+    def number(self) -> float:
+        """The main metric as the benchmark itself gives it; NaN where it does not."""
+        number = (self.summary.get("metrics") or {}).get(self.metric)
+        return math.nan if number is None else float(number)
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,7 @@ class Sheet:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        return tuple(f"{self.benchmark}/{group}" if group else self.benchmark for group in self.groups)
+        return tuple(endpoint_of(self.benchmark, group) for group in self.groups)
 
     @property
     def higher_is_better(self) -> bool:
@@ -58,18 +76,22 @@ class Sheet:
 
 
 def sheets_of(scores: Sequence[RunScores]) -> list[Sheet]:
-    """One sheet for each metric of a benchmark; a single one, of all the groups, for group safety."""
+    """One sheet for each metric of a benchmark; a single one, of all the groups, for group safety.
+
+    A main metric that is no mean over the items of every run has none: its runs cannot be compared item by item.
+    """
     if scores[0].summary["statistic"] == "group_safety":
         return [_safety_sheet(scores)]
-    metrics = scores[0].rows["metric"].unique(maintain_order=True)
-    return [_mean_sheet(scores, metric) for metric in metrics]
+    metrics = dict.fromkeys(metric for run in scores for metric in run.rows["metric"].unique(maintain_order=True))
+    left_out = set() if all(run.by_item for run in scores) else {run.metric for run in scores}
+    return [_mean_sheet(scores, metric) for metric in metrics if metric not in left_out]
 
 
 def _mean_sheet(scores: Sequence[RunScores], metric: str) -> Sheet:
     rows = [s.rows.filter(pl.col("metric") == metric) for s in scores]
     items = _items(rows)
     _, strata = np.unique(items["stratum"].fill_null("").to_numpy(), return_inverse=True)
-    main = metric == scores[0].summary["metric"]
+    main = metric == scores[0].metric
     return _sheet(scores, metric, main, _values(rows, items), strata, mean_of, ("",))
 
 
@@ -82,7 +104,7 @@ def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
     statistic = GroupSafety(harmful, items["toxicity"].to_numpy(), members.reshape(len(groups), len(harmful)))
     # Harmful and benign sentences were collected apart, so each keeps its number in every resample.
     strata = harmful.astype(np.int64)
-    return _sheet(scores, scores[0].summary["metric"], True, _values(rows, items), strata, statistic, (*groups, ""))
+    return _sheet(scores, scores[0].metric, True, _values(rows, items), strata, statistic, (*groups, ""))
 
 
 def _sheet(

@@ -11,7 +11,7 @@ fixed model adds no seed variance of its own; with a single seed the interval sa
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -30,8 +30,12 @@ class Contrasts(Component):
     Contrasts are about each benchmark's main metric, each safety group, and the groups' mean: first every arm against
     the baseline and every declared pair of arms on every endpoint (`declared` false), then the declared contrasts with
     their expectations. Two arms are compared over the seeds that both have and the items that both answered; an arm
-    with a single run without a seed (such as the baseline) is compared with every seed of the other.
+    with a single run without a seed (such as the baseline) is compared with every seed of the other. An arm, or the
+    baseline, may lack a benchmark or some seeds of it: what cannot be compared is left out, or "not tested" where it
+    was declared. So are benchmarks whose metric is no mean over items; their scores have NaN for the interval.
     """
+
+    version: ClassVar[int] = 2
 
     runs: tuple[EvaluationRun, ...] = Field(min_length=1)
     baseline: str
@@ -42,6 +46,7 @@ class Contrasts(Component):
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from datatrial.statistics._compare import Comparison
         from datatrial.statistics._sheet import RunScores, sheets_of
+        from datatrial.statistics._whole import whole_scores
 
         scores: list[ArmScore] = []
         contrasts: list[Contrast] = []
@@ -49,21 +54,27 @@ class Contrasts(Component):
         for number, title in enumerate(titles):
             runtime.progress(number, len(titles), "benchmarks")
             of_title = [RunScores.read(run, inputs[run.input]) for run in self.runs if run.benchmark == title]
+            scores += whole_scores(of_title, self.baseline)
             for sheet in sheets_of(of_title):
                 pairs = self.pairs if sheet.main else ()
                 comparison = Comparison(sheet, pairs, self.baseline, self.resamples, self.seed)
                 scores += comparison.scores()
                 contrasts += comparison.contrasts()
+        # In the study's order of arms, also where the first benchmark lacks one.
+        scores.sort(key=lambda score: self.arms.index(score.arm))
         contrasts += [found for declared in self.declared for found in _declared(declared, contrasts, scores)]
         _frame(ArmScore, scores).write_parquet(out / "scores.parquet")
         _frame(Contrast, contrasts).write_parquet(out / "contrasts.parquet")
         runtime.progress(len(titles), len(titles), "benchmarks")
 
     @property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(run.arm for run in self.runs))
+
+    @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The arms to compare: each against the baseline, in order, then the declared ones."""
-        arms = list(dict.fromkeys(run.arm for run in self.runs))
-        against_baseline = [(arm, self.baseline) for arm in arms if arm != self.baseline]
+        against_baseline = [(arm, self.baseline) for arm in self.arms if arm != self.baseline]
         return tuple(dict.fromkeys([*against_baseline, *((d.arm, d.against) for d in self.declared)]))
 
 

@@ -1,0 +1,136 @@
+"""From studies to steps: what is shared, what counts, and what is left when something failed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from datatrial.engine.store import Store
+from datatrial.planner import Plan, plan
+from datatrial.records import ModelRef, Runtime
+from datatrial.study import Study
+from datatrial.trial import _fetch
+
+STUDY = """\
+name: x
+model: {kind: hub, path: ./base}
+seeds: [0, 1]
+data:
+  mine: {source: {kind: json_file, path: mine.jsonl}}
+  exam: {source: {kind: json_file, path: exam.jsonl}}
+arms:
+  base: []
+  mine: [{sft: mine}]
+  twice: [{sft: mine}, {sft: mine, epochs: 2}]
+  theirs: [{model: ./other}]
+benchmarks: [{kind: lm_eval, data: exam}, {kind: lm_eval, data: exam, name: again, limit: 3}]
+"""
+
+
+def model_folder(path: Path, text: str) -> None:
+    path.mkdir()
+    (path / "config.json").write_text("{}")
+    (path / "tokenizer.json").write_text("{}")
+    (path / "model.safetensors").write_text(text)
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    model_folder(tmp_path / "base", "one")
+    model_folder(tmp_path / "other", "two")
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}))
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"question": "a", "choices": ["b", "c"], "answer": 0}))
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def digests(made: Plan) -> dict[str, str]:
+    return {step.label: step.digest for step in made.steps}
+
+
+def test_arms_share_what_they_have_in_common(study):
+    made = plan(study)
+    runs = {(run.arm, run.seed): run for run in made.runs}
+    assert runs.keys() == {("base", None), ("theirs", None)} | {(a, s) for a in ("mine", "twice") for s in (0, 1)}
+    assert runs["mine", 1].policy.digest == runs["twice", 1].stages[0][1].digest
+    assert runs["mine", 0].policy.digest != runs["mine", 1].policy.digest
+
+
+def test_renaming_changes_no_digest_of_the_work(study):
+    before = set(digests(plan(study)).values())
+    text = study.read_text().replace("mine:", "ours:").replace("sft: mine", "sft: ours").replace("exam", "quiz")
+    study.write_text(text.replace("path: quiz.jsonl", "path: exam.jsonl").replace("name: x", "name: y"))
+    assert set(digests(plan(study)).values()) == before
+
+
+def test_the_content_of_files_counts_not_their_place(study, tmp_path):
+    before = digests(plan(study))
+    (tmp_path / "mine.jsonl").rename(tmp_path / "moved.jsonl")
+    study.write_text(study.read_text().replace("path: mine.jsonl", "path: moved.jsonl"))
+    assert digests(plan(study)) == before
+    (tmp_path / "moved.jsonl").write_text(json.dumps({"prompt": "a", "completion": "other"}))
+    changed = {label for label, digest in digests(plan(study)).items() if digest != before[label]}
+    assert changed == {label for label in before if "mine" in label}
+
+
+def test_an_arm_that_is_a_whole_checkpoint_does_not_depend_on_the_base_model(study, tmp_path):
+    before = digests(plan(study))
+    (tmp_path / "base" / "model.safetensors").write_text("another")
+    after = digests(plan(study))
+    assert after["exam of model ./other"] == before["exam of model ./other"]
+    assert after["exam of base model"] != before["exam of base model"]
+
+
+def test_a_model_is_found_where_it_is_now(study, tmp_path):
+    store = Store(tmp_path / "store")
+    store.open()
+    first = plan(study, store.root).model
+    store.build(store.work(first), Runtime())
+    (tmp_path / "base").rename(tmp_path / "moved")
+    model_folder(tmp_path / "base", "something else")
+    made = plan(study, store.root, ["model.path=./moved"])
+    assert made.model.digest == first.digest
+    _fetch(made, store)
+    store.build(store.work(made.model), Runtime())
+    assert ModelRef.read(store.path(made.model)).weights == str(tmp_path / "moved")
+
+
+def test_a_benchmark_that_failed_leaves_the_others_in_the_report(study):
+    made = plan(study)
+    failed = {run.scores["exam"].digest: "no such column" for run in made.runs}
+    summary = made.summary(failed)
+    assert summary is not None
+    report = summary.task
+    assert {run.benchmark for run in report.runs} == {"again"}
+    assert {(m.arm, m.benchmark, m.reason) for m in report.missing} == {
+        (arm, "exam", "no such column") for arm in ("base", "mine", "twice", "theirs")
+    }
+
+
+def test_a_stage_that_failed_takes_out_the_arms_above_it(study):
+    made = plan(study)
+    [failed] = [run.policy for run in made.runs if (run.arm, run.seed) == ("mine", 0)]
+    summary = made.summary({failed.digest: "the loss is no number"})
+    assert summary is not None
+    assert {(m.arm, m.seed, m.benchmark) for m in summary.task.missing} == {("mine", 0, ""), ("twice", 0, "")}
+    assert {(run.arm, run.seed) for run in summary.task.runs} >= {("mine", 1), ("twice", 1), ("base", None)}
+
+
+def test_without_the_baseline_there_is_no_report(study):
+    made = plan(study)
+    assert made.summary({made.model.digest: "gone"}) is None
+
+
+def test_of_one_repository_every_part_that_is_needed_is_fetched_once(study, tmp_path, monkeypatch):
+    from datatrial.externals import HubExternal
+
+    fetched = []
+    monkeypatch.setattr(HubExternal, "fetch", lambda self: fetched.append(self.needs.patterns))
+    monkeypatch.setattr(HubExternal, "locate", lambda self: tmp_path)
+    text = study.read_text().replace("benchmarks: [", "benchmarks: [mmlu_astronomy, mmlu_virology, ")
+    study.write_text(text)
+    lock = {"dataset cais/mmlu@main": "1" * 40}
+    study.with_suffix(".lock").write_text(json.dumps(lock))
+    _fetch(plan(Study.load(study)), Store(tmp_path / "store"))
+    assert len(fetched) == len(set(fetched)) == 2
