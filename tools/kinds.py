@@ -9,62 +9,81 @@ import hashlib
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import datatrial
 from datatrial.component import Component, Family
 
 FAMILIES = ("sources", "curation", "models", "training", "evaluation")
 TASKS = ("data_set.DataSet", "statistics.contrasts.Contrasts", "report.page.Report")
 # What these hold is in every identity already, or is the shape of results, not their making.
 PLUMBING = {"datatrial", "datatrial.component", "datatrial.records", "datatrial.errors"}
+# What a kind reads without importing it by name: sections are looked up in their folder, templates are no modules.
+FOLDERS = {"datatrial.report.page": "datatrial/report"}
+TEMPLATES = (".html", ".css")
+ROOT = Path(datatrial.__file__).parents[1]
 RECORD = Path(__file__).with_suffix(".json")
 
 
 def kinds() -> dict[str, type[Component]]:
-    """Every kind whose results are kept, by `folder.kind`."""
+    """Every kind of ours whose results are kept, by `folder.kind`."""
     found: dict[str, type[Component]] = {}
     for name in FAMILIES:
         base = importlib.import_module(f"datatrial.{name}._base")
         classes = [c for c in vars(base).values() if isinstance(c, type) and issubclass(c, Family)]
         [family] = [c for c in classes if "folder" in vars(c)]
-        found |= {f"{name}.{kind}": family.of_kind(kind) for kind in family.kinds()}
+        of_family = {f"{name}.{kind}": family.of_kind(kind) for kind in family.kinds()}
+        found |= {name: of_kind for name, of_kind in of_family.items() if of_kind.__module__.startswith("datatrial.")}
     for task in TASKS:
         module, _, name = task.rpartition(".")
         found[module] = getattr(importlib.import_module(f"datatrial.{module}"), name)
     return found
 
 
-def code_digest(module: str) -> str:
-    """SHA-256 over the syntax of a module and of every datatrial module it imports; comments and layout don't count."""
-    digests, todo = {}, [module]
+def code_digest(module: str, root: Path = ROOT) -> str:
+    """SHA-256 over the syntax of a module and of every datatrial module it imports, and over the templates it fills.
+
+    Comments, docstrings and layout of modules don't count; of a template everything does. `root` is the folder that
+    the package `datatrial` is in.
+    """
+    digests = {}
+    todo = [module]
+    if folder := FOLDERS.get(module):
+        todo += sorted(_modules_below(root / folder, root))
+        templates = [path for path in (root / folder).rglob("*") if path.suffix in TEMPLATES]
+        digests = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in templates}
     while todo:
         name = todo.pop()
-        if name in digests or name in PLUMBING:
+        path = _source(name, root)
+        if name in digests or name in PLUMBING or path is None:
             continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         todo += _imports(tree)
         digests[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _source(module: str, root: Path) -> Path | None:
+    """The file of a module; None for what is no module, such as a class that was imported by name."""
+    path = root.joinpath(*module.split("."))
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+def _modules_below(folder: Path, root: Path) -> Iterator[str]:
+    for path in folder.rglob("*.py"):
+        yield ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
 def _imports(tree: ast.AST) -> list[str]:
-    names = []
+    """The datatrial modules that are imported, and all that is imported from them: some of that is modules, too."""
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("datatrial"):
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names if alias.name.startswith("datatrial")]
-    return [name for name in names if name and _is_module(name)]
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return names
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

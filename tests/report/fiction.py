@@ -84,7 +84,8 @@ class Fiction:
     data: list[NamedInput] = field(default_factory=list)
     trained: dict[str, str] = field(default_factory=dict)  # a chain of stages and its seed → the input's name
     missing: tuple[MissingRun, ...] = ()
-    about: str = "Does care in choosing data pay? A toy study in a made-up world, at a size that runs in minutes."
+    primary: tuple[str, ...] = ()
+    about: str = "Does care in choosing data pay? Asked at a size that runs in minutes."
     name: str = "careful-or-many"
     declared: tuple[DeclaredContrast, ...] = CLAIMS
 
@@ -121,6 +122,7 @@ class Fiction:
             data=tuple(self.data),
             model="model",
             missing=self.missing,
+            primary=self.primary,
             study="name: careful-or-many\nseeds: [0, 1, 2]  # redraw the order\narms:\n  base: []\n",
         )
 
@@ -129,6 +131,13 @@ class Fiction:
         path.mkdir()
         self.report().run(self.inputs, path, Runtime())
         return path
+
+    def lose(self, benchmark: str, arm: str, *seeds: int | None) -> None:
+        """As if the scoring of some runs had failed; without seeds, of all of the arm's."""
+        lost = [r for r in self.runs if (r.benchmark, r.arm) == (benchmark, arm) and (not seeds or r.seed in seeds)]
+        self.runs = [run for run in self.runs if run not in lost]
+        reason = "ValueError: no item could be scored"
+        self.missing += tuple(MissingRun(arm=arm, seed=r.seed, benchmark=benchmark, reason=reason) for r in lost)
 
     def compare(self, **settings: object) -> None:
         """Compute the contrasts anew from the runs."""
@@ -167,7 +176,7 @@ def _write_data(fiction: Fiction, name: str, rng: np.random.Generator) -> None:
         "licence": "CC0-1.0",
         "answers_by": "program",
         "about": f"Notes from the made-up world: {name.replace('_', ' ')}.",
-        "origin": "micro_world",
+        "origin": "micro-world 1",
         "drops": [Drop("prompt is also in a benchmark", 17, [json.dumps({"text": HOSTILE})])],
     }
     if name in ("upvotes", "careful_pairs"):

@@ -83,7 +83,7 @@ class Findings:
     def read(cls, settings: Report, inputs: Mapping[str, Path]) -> "Findings":
         return cls(
             settings,
-            Analysis.read(inputs["contrasts"]),
+            Analysis.read(inputs["contrasts"], settings.primary),
             _trainings(settings.stages, inputs),
             [_data(named.name, inputs[named.input]) for named in settings.data],
             _steps(settings, inputs),

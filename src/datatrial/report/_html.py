@@ -13,9 +13,11 @@ from datatrial import __version__
 from datatrial.records import Contrast
 from datatrial.report import wording
 from datatrial.report._findings import Findings
-from datatrial.report.tables import doubts, expected, said
+from datatrial.report.tables import PRIMARY, doubts, expected, said
+from datatrial.statistics.verdict import NOT_TESTED
 
 TEMPLATES = Path(__file__).parent / "templates"
+ROOM = 0.04  # of an axis, beyond its widest interval on either side
 SECTIONS = Path(__file__).parent / "sections"  # a section's template lies beside it
 
 
@@ -29,11 +31,12 @@ class Axis:
 
     @classmethod
     def over(cls, contrasts: Sequence[Contrast], scale: int) -> "Axis":
-        """An axis that holds zero and every interval and margin."""
+        """An axis that holds zero and every interval and margin, with a little room at both ends."""
         ends = [v for c in contrasts if c.items for v in (c.low, c.high, *([margin_edge(c)] if c.margin else []))]
         shown = [0.0, *(scale * v for v in ends)]
         low, high = min(shown), max(shown)
-        return cls(low, high if high > low else low + 1, scale)
+        room = ROOM * (high - low) or 0.5
+        return cls(low - room, high + room, scale)
 
     def at(self, value: float) -> str:
         share = (value - self.low) / (self.high - self.low)
@@ -41,11 +44,12 @@ class Axis:
 
     @property
     def ticks(self) -> list[tuple[str, str]]:
-        """Places of round values, and what is written there: nothing where it would run into its neighbour."""
+        """Places of round values, and what is written there: always at zero and at the outermost."""
         from matplotlib.ticker import MaxNLocator
 
         values = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
-        inside = [float(v) for v in values if self.low <= v <= self.high]
+        near_zero = 1e-9 * (self.high - self.low)  # the locator multiplies: zero may come out as 1e-17
+        inside = [0.0 if abs(v) < near_zero else float(v) for v in values if self.low <= v <= self.high]
         return [(self.at(v), _tick(v) if v in (inside[0], 0.0, inside[-1]) else "") for v in inside]
 
 
@@ -72,6 +76,9 @@ def _environment() -> Environment:
         interval=wording.interval,
         listed=wording.listed,
         marks=wording.MARKS,
+        no_interval=wording.NO_INTERVAL,
+        not_tested=NOT_TESTED,
+        primary=PRIMARY,
         tone=tone,
         margin_edge=margin_edge,
         expected=expected,

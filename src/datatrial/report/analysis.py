@@ -1,12 +1,14 @@
 """What the statistics found, as the report, the tables and programs read it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from datatrial.records import ArmScore, Contrast
+from datatrial.statistics.endpoints import is_of
+from datatrial.statistics.verdict import NOT_TESTED
 
 EXPECTED = {
     "better": "better than",
@@ -26,7 +28,7 @@ class Claim:
     @property
     def counts(self) -> Counter[str]:
         """How many parts are shown, contradicted, undecided, not tested (or only reported, under "")."""
-        return Counter("not tested" if part.verdict == "not tested" else part.outcome for part in self.parts)
+        return Counter(NOT_TESTED if part.verdict == NOT_TESTED else part.outcome for part in self.parts)
 
     @property
     def outcome(self) -> str:
@@ -43,15 +45,18 @@ class Analysis:
 
     scores: tuple[ArmScore, ...]
     contrasts: tuple[Contrast, ...]
+    primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
 
     @classmethod
-    def read(cls, result: Path) -> "Analysis":
+    def read(cls, result: Path, primary: Sequence[str] = ()) -> "Analysis":
         """Reads what a `contrasts` step wrote."""
         import polars as pl
 
         scores = pl.read_parquet(result / "scores.parquet").to_dicts()
         contrasts = pl.read_parquet(result / "contrasts.parquet").to_dicts()
-        return cls(tuple(ArmScore(**row) for row in scores), tuple(Contrast(**row) for row in contrasts))
+        return cls(
+            tuple(ArmScore(**row) for row in scores), tuple(Contrast(**row) for row in contrasts), tuple(primary)
+        )
 
     @cached_property
     def arms(self) -> list[str]:
@@ -96,6 +101,9 @@ class Analysis:
         """100 for shares and scores on a 0–1 scale, shown in points; 1 for others, such as a perplexity."""
         found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]
         return 100 if max(found, default=0.0) <= 1 else 1
+
+    def is_primary(self, endpoint: str) -> bool:
+        return any(is_of(endpoint, benchmark) for benchmark in self.primary)
 
     @cached_property
     def claims(self) -> list[Claim]:

@@ -39,6 +39,7 @@ class MissingRun(Settings):
     arm: str
     seed: int | None
     reason: str
+    benchmark: str = ""  # empty: the whole run of that arm and seed
 
 
 class Report(Component):
@@ -57,6 +58,7 @@ class Report(Component):
     data: tuple[NamedInput, ...] = ()
     model: str = ""  # the base model's input
     missing: tuple[MissingRun, ...] = ()
+    primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the main question; others are exploratory
     study: str = ""  # the study's YAML
 
     @property

@@ -1,5 +1,6 @@
 """The results as tables: for the console and Markdown in words, for programs as CSV with every digit."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from datatrial.records import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
-from datatrial.report.wording import MARKS, interval, number, signed
+from datatrial.report.wording import MARKS, NO_INTERVAL, interval, number, signed
+from datatrial.statistics.endpoints import endpoint_of
+from datatrial.statistics.verdict import NOT_TESTED
 
 if TYPE_CHECKING:
     import polars as pl
 
 NEAR_CHANCE = "≈ chance"
 ONE_ANSWER = "one answer"
+PRIMARY = "primary"
 ALWAYS_SAME = 0.95  # share of items answered with one same position from which a score says nothing
 
 
@@ -67,7 +71,7 @@ def contrasts_table(analysis: Analysis) -> TextTable:
 def claims_table(analysis: Analysis) -> TextTable:
     """The study's claims with the declared contrasts that bear on them."""
     rows = [
-        (claim.text, f"{c.arm} − {c.against}", c.endpoint, *_numbers(analysis, c)[:2], expected(c), said(c))
+        (claim.text, f"{c.arm} − {c.against}", _marked(analysis, c.endpoint), *_numbers(analysis, c)[:2], *_judged(c))
         for claim in analysis.claims
         for c in claim.parts
     ]
@@ -83,17 +87,14 @@ def expected(contrast: Contrast) -> str:
 
 def said(contrast: Contrast) -> str:
     """What came out of a declared contrast, in words."""
-    return contrast.verdict if contrast.verdict == "not tested" or not contrast.outcome else contrast.outcome
-
-
-def endpoint_of(benchmark: str, group: str) -> str:
-    return f"{benchmark}/{group}" if group else benchmark
+    return contrast.verdict if contrast.verdict == NOT_TESTED or not contrast.outcome else contrast.outcome
 
 
 def doubts(score: ArmScore) -> tuple[str, ...]:
-    """Why a score may say little: near chance, or one same answer to nearly every item."""
+    """Why a score may say little: near chance, one same answer to nearly every item, or no telling how exact it is."""
     constant = score.same_answer is not None and score.same_answer >= ALWAYS_SAME
-    return (NEAR_CHANCE,) * score.near_chance + (ONE_ANSWER,) * constant
+    whole = math.isnan(score.low)
+    return (NEAR_CHANCE,) * score.near_chance + (ONE_ANSWER,) * constant + (NO_INTERVAL,) * whole
 
 
 def write_tables(analysis: Analysis, folder: Path) -> None:
@@ -137,7 +138,7 @@ def _cell(analysis: Analysis, arm: str, endpoint: str, intervals: bool) -> str:
 
 
 def _numbers(analysis: Analysis, contrast: Contrast) -> tuple[str, str, str, str]:
-    if contrast.verdict == "not tested":
+    if contrast.verdict == NOT_TESTED:
         return "–", "–", "0", "0"
     scale = analysis.scale(contrast.endpoint)
     estimate, bounds = signed(contrast.estimate, scale), interval(contrast.low, contrast.high, scale)
@@ -145,8 +146,18 @@ def _numbers(analysis: Analysis, contrast: Contrast) -> tuple[str, str, str, str
 
 
 def _with_metric(analysis: Analysis, endpoint: str) -> str:
+    """A benchmark as the head of a column."""
     score = analysis.any_score(endpoint)
-    return f"{endpoint} ({score.metric})" if score else endpoint
+    said_of = ([score.metric] if score else []) + [PRIMARY] * analysis.is_primary(endpoint)
+    return f"{endpoint} ({', '.join(said_of)})" if said_of else endpoint
+
+
+def _judged(contrast: Contrast) -> tuple[str, str]:
+    return expected(contrast), said(contrast)
+
+
+def _marked(analysis: Analysis, endpoint: str) -> str:
+    return f"{endpoint} ({PRIMARY})" if analysis.is_primary(endpoint) else endpoint
 
 
 def _markdown_cell(text: str) -> str:

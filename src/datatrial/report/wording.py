@@ -1,8 +1,12 @@
 """How numbers and findings are written, the same in the page, the tables and the console."""
 
+import math
 from collections.abc import Sequence
 
-MARKS = {"better": "▲", "worse": "▼", "no detectable difference": "", "not tested": ""}
+from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
+
+MARKS = {"better": "▲", "worse": "▼", UNDETECTED: "", NOT_TESTED: ""}
+NO_INTERVAL = "no interval"
 
 
 def number(value: float, scale: int) -> str:
@@ -17,7 +21,8 @@ def signed(value: float, scale: int) -> str:
 
 
 def interval(low: float, high: float, scale: int) -> str:
-    return f"[{number(low, scale)}, {number(high, scale)}]"
+    """The interval in brackets, or that there is none."""
+    return NO_INTERVAL if math.isnan(low) else f"[{number(low, scale)}, {number(high, scale)}]"
 
 
 def count(value: float) -> str:

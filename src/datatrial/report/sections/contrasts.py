@@ -8,7 +8,7 @@ from datatrial.records import Contrast
 from datatrial.report._findings import Findings
 from datatrial.report._html import Axis, render
 from datatrial.report.analysis import Analysis
-from datatrial.report.tables import endpoint_of
+from datatrial.statistics.endpoints import endpoint_of
 
 TITLE = "Differences to the baseline"
 

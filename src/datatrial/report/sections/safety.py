@@ -6,7 +6,7 @@ from datatrial.records import Contrast
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis
-from datatrial.report.tables import endpoint_of
+from datatrial.statistics.endpoints import endpoint_of
 
 TITLE = "Safety by group"
 DEEPEST = 0.62  # opacity of the largest difference: text on it stays legible

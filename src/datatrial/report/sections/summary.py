@@ -1,18 +1,25 @@
 """What did this study find? In plain sentences that claim no more than the intervals show."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from datatrial.records import ArmScore, Contrast
+from datatrial.records import ArmScore, Contrast, DataCard
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis, Claim
+from datatrial.report.page import MissingRun
 from datatrial.report.tables import ALWAYS_SAME, said
 from datatrial.report.wording import listed, plural
+from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 TITLE = "What this study found"
+OUTCOMES = ("contradicted", "shown", "undecided", NOT_TESTED)  # in the order in which they are told
+LONGEST_REASON = 240  # characters shown of why something is missing; all of it is there to unfold
+FICTIONAL = "micro-world"  # how the origin of fictional data sets begins
 FEW_SEEDS = 5  # below it, a bootstrap over seeds is too narrow to be taken at its word
 
 
@@ -20,13 +27,69 @@ def body(findings: Findings) -> Markup:
     analysis = findings.analysis
     return render(
         "summary.html",
-        missing=findings.settings.missing,
+        missing=missing(findings),
         headline=headline(analysis),
         claims=[(claim, in_words(claim)) for claim in analysis.claims],
+        main_question=main_question(analysis),
         baseline=analysis.baseline,
         arms=[(arm, against_baseline(analysis, arm)) for arm in analysis.others],
         cautions=cautions(findings),
     )
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A line on something that has no result."""
+
+    what: str  # the arm and its seed, and the benchmarks unless it is all of them
+    why: str  # the first line of the reason
+    more: str  # the whole of a reason that is longer
+
+
+def missing(findings: Findings) -> list[Lack]:
+    """What the study names and has no result: runs, or some benchmarks of them, and arms without any score."""
+    known = list(findings.settings.missing)
+    named = {*findings.analysis.arms, *(part.arm for part in known)}
+    known += [
+        MissingRun(arm=arm.name, seed=None, reason="has no scores")
+        for arm in findings.settings.arms
+        if arm.name not in named
+    ]
+    together: dict[tuple[str, int | None, str], list[str]] = {}
+    for part in known:
+        together.setdefault((part.arm, part.seed, part.reason), []).append(part.benchmark)
+    return [_lack(arm, seed, reason, lacking) for (arm, seed, reason), lacking in together.items()]
+
+
+def _lack(arm: str, seed: int | None, reason: str, benchmarks: Sequence[str]) -> Lack:
+    run = arm if seed is None else f"{arm}, seed {seed}"
+    what = f"{run}: " if "" in benchmarks else f"{run}: {listed(benchmarks)} — "
+    first = reason.strip().partition("\n")[0]
+    shown = first if len(first) <= LONGEST_REASON else f"{first[:LONGEST_REASON].rstrip()} …"
+    return Lack(what, shown, "" if shown == reason.strip() else reason.strip())
+
+
+def main_question(analysis: Analysis) -> list[str]:
+    """Which declared contrasts are on primary benchmarks and which are exploratory; nothing where none is primary."""
+    if not analysis.primary:
+        return []
+    declared = [part for claim in analysis.claims for part in claim.parts]
+    main = [part for part in declared if analysis.is_primary(part.endpoint)]
+    rest = [part for part in declared if not analysis.is_primary(part.endpoint)]
+    sentences = [f"The study's main question is about {listed(analysis.primary)} (primary): {_tally(main)}."]
+    if rest:
+        places = listed(list(dict.fromkeys(part.endpoint for part in rest)))
+        sentences.append(f"What is declared on {places} is exploratory: {_tally(rest)}.")
+    return sentences
+
+
+def _tally(parts: Sequence[Contrast]) -> str:
+    if not parts:
+        return "no contrast was declared there"
+    counts = Counter(said(part) for part in parts)
+    words = [*OUTCOMES, *(word for word in counts if word not in OUTCOMES)]
+    told = [f"{counts[word]} {word}" for word in words if counts[word]]
+    return f"{plural(len(parts), 'declared contrast')}, {listed(told)}"
 
 
 def headline(analysis: Analysis) -> str:
@@ -38,10 +101,13 @@ def headline(analysis: Analysis) -> str:
         parts = [words.format(counts[outcome]) for outcome, words in said_of.items() if counts[outcome]]
         return f"Of the study's {plural(len(judged), 'claim')}, this run {listed(parts)}."
     if not _compared(analysis):
-        return f"There is no arm to compare with {analysis.baseline}."
+        nothing = "No arm could be compared" if analysis.others else "There is no arm to compare"
+        return f"{nothing} with {analysis.baseline}."
     moved = [arm for arm in analysis.others if set(analysis.verdicts(arm, analysis.benchmarks)) & {"better", "worse"}]
     if not moved:
-        return f"No arm differs detectably from {analysis.baseline} on any benchmark."
+        everything = _compared(analysis) == len(analysis.others) * len(analysis.benchmarks)
+        where = "on any benchmark" if everything else "wherever they could be compared"
+        return f"No arm differs detectably from {analysis.baseline} {where}."
     differ = "differ" if len(moved) > 1 else "differs"
     return f"{listed(moved)} {differ} detectably from {analysis.baseline} on at least one benchmark."
 
@@ -57,8 +123,7 @@ def in_words(claim: Claim) -> str:
     if set(places) == {"shown"}:
         whole = "The difference" if len(claim.parts) == 1 else f"Each of the {len(claim.parts)} differences"
         return f"{whole} it rests on is shown: {listed(places['shown'])}."
-    order = ("contradicted", "shown", "undecided", "not tested")
-    return _sentence([f"{word} on {listed(places[word])}" for word in order if word in places])
+    return _sentence([f"{word} on {listed(places[word])}" for word in OUTCOMES if word in places])
 
 
 def _sentence(parts: Sequence[str]) -> str:
@@ -77,8 +142,8 @@ def against_baseline(analysis: Analysis, arm: str) -> str:
         return "no results to compare."
     words = {"better": "detectably better on", "worse": "detectably worse on"}
     parts = [f"{text} {listed(verdicts[word])}" for word, text in words.items() if word in verdicts]
-    if rest := verdicts.get("no detectable difference"):
-        parts.append(f"no detectable difference on {listed(rest)}")
+    if rest := verdicts.get(UNDETECTED):
+        parts.append(f"{UNDETECTED} on {listed(rest)}")
     return "; ".join(parts) + "."
 
 
@@ -86,7 +151,13 @@ def cautions(findings: Findings) -> list[str]:
     """What a reader must know before believing the above."""
     analysis = findings.analysis
     scores = [s for e in analysis.benchmarks for a in analysis.arms if (s := analysis.score(a, e))]
-    said_of = [*_toy(findings.settings.about), *_near_chance(scores), *_one_answer(scores), *_seeds(findings.seeds)]
+    said_of = [
+        *_toy(data.card for data in findings.data),
+        *_near_chance(scores),
+        *_one_answer(scores),
+        *_without_interval(scores),
+        *_seeds(findings.seeds),
+    ]
     if compared := _compared(analysis):
         said_of.append(
             "“Detectable” means that a 95% interval excludes zero. Each interval stands alone: of the "
@@ -100,10 +171,13 @@ def _compared(analysis: Analysis) -> int:
     return sum(analysis.delta(arm, e) is not None for arm in analysis.others for e in analysis.benchmarks)
 
 
-def _toy(about: str) -> list[str]:
-    if "toy" not in about.lower():
+def _toy(cards: Iterable[DataCard]) -> list[str]:
+    if not any(card.origin.startswith(FICTIONAL) for card in cards):
         return []
-    return ["This is a toy study: it shows how such a trial works, and its numbers say nothing of real models."]
+    return [
+        "This is a toy: a fictional world stands in for real data. It shows how such a trial works; "
+        "its numbers say nothing of real models."
+    ]
 
 
 def _near_chance(scores: Sequence[ArmScore]) -> list[str]:
@@ -128,6 +202,13 @@ def _one_answer(scores: Sequence[ArmScore]) -> list[str]:
         f"Nearly always the same answer position, whatever the question: {listed(constant)}. "
         "Such a score is the share of that answer, not knowledge."
     ]
+
+
+def _without_interval(scores: Sequence[ArmScore]) -> list[str]:
+    found = list(dict.fromkeys(score.benchmark for score in scores if math.isnan(score.low)))
+    if not found:
+        return []
+    return [f"No interval: what {listed(found)} measures is not a mean over items, so arms are not compared on it."]
 
 
 def _seeds(seeds: Sequence[int]) -> list[str]:

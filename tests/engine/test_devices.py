@@ -1,0 +1,41 @@
+import pytest
+
+from datatrial.engine import local
+from datatrial.errors import DatatrialError
+
+
+@pytest.fixture(autouse=True)
+def _forget_gpus():
+    local.visible_gpus.cache_clear()
+    yield
+    local.visible_gpus.cache_clear()
+
+
+def test_gpus_are_those_that_cuda_may_use(monkeypatch):
+    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 2")
+    assert local.visible_gpus() == ["0", "2"]
+    assert local.slots(None, "auto") == 2
+    assert local.slots(1, "auto") == 1
+
+
+def test_a_build_of_torch_for_cpus_sees_no_gpu(monkeypatch):
+    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert local.visible_gpus() == []
+    with pytest.raises(DatatrialError, match="no GPU"):
+        local.check_device("cuda")
+
+
+def test_workers_stay_offline_and_on_one_thread_of_a_cpu():
+    environment = local.worker_environment("cpu", None)
+    assert environment["HF_HUB_OFFLINE"] == environment["OMP_NUM_THREADS"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+    assert local.worker_environment("cuda", "3")["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+@pytest.mark.parametrize(("gib", "cores", "jobs"), [(4, 2, 2), (3.8, 2, 2), (2, 8, 1), (64, 8, 8)])
+def test_there_are_as_many_workers_as_cores_and_memory_allow(monkeypatch, gib, cores, jobs):
+    monkeypatch.setattr(local, "_memory", lambda: int(gib * 2**30))
+    monkeypatch.setattr(local.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
+    assert local.slots(None, "cpu") == jobs
