@@ -60,7 +60,7 @@ class Results:
         from datatrial.report.analysis import Analysis
         from datatrial.report.tables import benchmark_table, claims_table, contrasts_table, safety_table
 
-        analysis = Analysis.read(self._contrasts)
+        analysis = Analysis.read(self._contrasts, self.plan.study.primary)
         safety = [safety_table(analysis, benchmark, intervals=False) for benchmark in analysis.safety_benchmarks]
         return [
             benchmark_table(analysis, intervals=False),

@@ -163,6 +163,7 @@ def make_fiction(folder: Path) -> Fiction:
     for number, benchmark in enumerate(CHANCE):
         _write_benchmark(fiction, benchmark, number, rng)
     _write_safety(fiction, rng)
+    fiction.runs.sort(key=lambda run: list(STAGES).index(run.arm))  # arm by arm, as a plan names them
     fiction.compare(resamples=400)
     return fiction
 

@@ -5,8 +5,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from datatrial.records import Runtime
+import pytest
+
+from datatrial.records import Contrast, Runtime
+from datatrial.report._html import Axis
 from datatrial.report.page import MissingRun, Report, ReportArm
+from datatrial.report.sections.summary import FICTIONAL
+from datatrial.sources.micro_world import MicroWorld
 from tests.report.fiction import HOSTILE, Fiction
 
 VOID = {"meta", "br", "link", "img", "hr", "input", "path", "line", "circle", "use", "rect"}
@@ -123,10 +128,20 @@ def test_scores_near_chance_and_constant_answers_are_marked(finished: tuple[Fict
     assert "Nearly always the same answer position, whatever the question: careless on truth." in page.words
 
 
-def test_a_toy_is_called_one(finished: tuple[Fiction, Path], fiction: Fiction) -> None:
-    assert "This is a toy study" in read(finished[1])[1].words
-    fiction.about = "Which notes help?"
-    assert "toy" not in read(fiction.write())[1].words
+def test_a_study_in_a_fictional_world_is_called_a_toy_whatever_it_says_of_itself(
+    finished: tuple[Fiction, Path], fiction: Fiction
+) -> None:
+    assert "toy" not in finished[0].about
+    assert "This is a toy: a fictional world" in read(finished[1])[1].words
+    for named in fiction.data:
+        path = fiction.inputs[named.input] / "card.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "origin": "valley/notes"}))
+    fiction.about = "A toy?"
+    assert "This is a toy" not in read(fiction.write())[1].words
+
+
+def test_the_fictional_world_of_the_sources_is_known_by_its_origin() -> None:
+    assert MicroWorld(part="opinions").read({}).card.origin.startswith(FICTIONAL)
 
 
 def test_a_study_with_scores_alone_makes_a_report(fiction: Fiction) -> None:
@@ -156,3 +171,30 @@ def test_the_page_says_how_wide_it_is_and_in_which_language(finished: tuple[Fict
     _, page = read(finished[1])
     assert page.tags[0] == ("html", {"lang": "en"})
     assert any("width=device-width" in (attrs.get("content") or "") for tag, attrs in page.tags if tag == "meta")
+
+
+def test_primary_benchmarks_are_marked_wherever_they_matter(finished: tuple[Fiction, Path], fiction: Fiction) -> None:
+    assert "primary" not in read(finished[1])[1].words
+    fiction.primary = ("truth", "safety")
+    out = fiction.write()
+    _, page = read(out)
+    assert "The study's main question is about truth and safety (primary): 6 declared contrasts" in page.words
+    assert "What is declared on science, subjects, physical and stories is exploratory" in page.words
+    assert page.text.count("primary") == 2 + 6  # columns of the benchmark table, rows of the claims
+    assert "truth (acc, primary)" in (out / "tables" / "benchmarks.md").read_text()
+
+
+def difference(low: float, high: float, margin: float = 0.0) -> Contrast:
+    return Contrast("a", "base", "truth", (low + high) / 2, low, high, 9, 3, 0.5, 0.5, margin=margin)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.031, 0.047), (0.0, 0.05), (0.02, 0.5), (-0.3, -0.1), (0, 0), (-9, 0.7)])
+def test_an_axis_has_room_at_its_ends_and_zero_is_labelled(low: float, high: float) -> None:
+    axis = Axis.over([difference(low, high)], 100)
+    assert axis.low < min(0.0, 100 * low) <= max(0.0, 100 * high) < axis.high
+    assert (axis.at(0), "0") in axis.ticks
+
+
+def test_a_margin_lies_within_the_axis() -> None:
+    axis = Axis.over([difference(0.01, 0.02, margin=0.04)], 100)
+    assert axis.low < -4

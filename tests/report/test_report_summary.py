@@ -1,10 +1,12 @@
 """The sentences at the top: no more than the intervals show."""
 
+from dataclasses import replace
+
 import pytest
 
 from datatrial.records import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
-from datatrial.report.sections.summary import against_baseline, headline, in_words
+from datatrial.report.sections.summary import against_baseline, headline, in_words, main_question
 
 SCORE = ArmScore(
     "base", "MMLU", "MMLU", "acc", "", True, True, 0.5, 0.4, 0.6, 9, 1, None, 0.25, None, False, None, True
@@ -16,9 +18,9 @@ def contrast(endpoint: str = "MMLU", **fields: object) -> Contrast:
     return Contrast("a", "base", endpoint, 0.1, 0.0, 0.2, 9, 3, 0.6, 0.5, **settings)  # type: ignore[arg-type]
 
 
-def analysis(*contrasts: Contrast) -> Analysis:
+def analysis(*contrasts: Contrast, primary: tuple[str, ...] = ()) -> Analysis:
     arms = (SCORE, *(ArmScore(**{**vars(SCORE), "arm": arm, "baseline": False}) for arm in ("a", "b")))
-    return Analysis(arms, contrasts)
+    return Analysis(arms, contrasts, primary)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,9 @@ def test_without_claims_the_headline_names_the_arms_that_moved() -> None:
     moved = contrast(declared=False, expect="", claim="", verdict="better")
     still = contrast(declared=False, expect="", claim="", verdict="no detectable difference")
     assert headline(analysis(moved)) == "a differs detectably from base on at least one benchmark."
-    assert headline(analysis(still)) == "No arm differs detectably from base on any benchmark."
+    assert headline(analysis(still)) == "No arm differs detectably from base wherever they could be compared."
+    both = (still, replace(still, arm="b"))
+    assert headline(analysis(*both)) == "No arm differs detectably from base on any benchmark."
 
 
 def test_with_one_arm_alone_nothing_is_said_of_differences() -> None:
@@ -70,3 +74,25 @@ def test_an_arm_is_described_by_what_is_detectable() -> None:
 def test_a_contrast_without_a_claim_is_put_into_words() -> None:
     [claim] = analysis(contrast(claim="", expect="not_worse", margin=0.02)).claims
     assert claim.text == "a is no worse than base (within 2 points)"
+
+
+def test_declared_contrasts_are_told_apart_by_whether_their_benchmark_is_primary() -> None:
+    parts = (
+        contrast("truth", outcome="shown"),
+        contrast("safety/Tinkers", outcome="undecided"),
+        contrast("MMLU", outcome="shown"),
+        contrast("stories", outcome="undecided", verdict="not tested"),
+    )
+    assert main_question(analysis(*parts, primary=("truth", "safety"))) == [
+        "The study's main question is about truth and safety (primary): 2 declared contrasts, 1 shown and 1 undecided.",
+        "What is declared on MMLU and stories is exploratory: 2 declared contrasts, 1 shown and 1 not tested.",
+    ]
+
+
+def test_a_primary_benchmark_without_a_declared_contrast_is_said_to_have_none() -> None:
+    [sentence] = main_question(analysis(primary=("truth",)))
+    assert sentence == "The study's main question is about truth (primary): no contrast was declared there."
+
+
+def test_without_primary_benchmarks_nothing_is_said_of_a_main_question() -> None:
+    assert main_question(analysis(contrast())) == []

@@ -56,6 +56,16 @@ def test_the_claims_table_repeats_each_claim_for_its_contrasts(analysis: Analysi
     assert rows[0][5] == "not worse (margin 2)"
 
 
+def test_primary_benchmarks_are_marked(analysis: Analysis) -> None:
+    marked = replace(analysis, primary=("truth", "safety"))
+    heads = benchmark_table(marked).columns
+    assert {name for name in heads if "primary" in name} == {"truth (acc, primary)", "safety (safety, primary)"}
+    assert {row[2] for row in claims_table(marked).rows if "primary" in row[2]} == {
+        "truth (primary)",
+        "safety (primary)",
+    }
+
+
 def test_csv_tables_hold_every_digit(analysis: Analysis, tmp_path: Path) -> None:
     write_tables(analysis, tmp_path / "tables")
     scores = pl.read_csv(tmp_path / "tables" / "benchmarks.csv").to_dicts()

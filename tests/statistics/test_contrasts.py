@@ -11,48 +11,10 @@ import pytest
 import scipy.stats
 
 from datatrial.errors import DataError
-from datatrial.records import EvaluationRun, Runtime
+from datatrial.records import EvaluationRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.statistics.declared import DeclaredContrast
-
-Scores = dict[str, float | None]
-
-
-def write_accuracy(folder: Path, scores: Scores, **summary: object) -> Path:
-    folder.mkdir(parents=True)
-    rows = [
-        {"item": item, "stratum": item.rpartition(":")[0], "metric": "acc", "value": value}
-        for item, value in scores.items()
-    ]
-    pl.DataFrame(rows, schema_overrides={"value": pl.Float64}).write_parquet(folder / "scores.parquet")
-    about = {"statistic": "mean", "metric": "acc", "higher_is_better": True, "chance": {"acc": 0.25}, **summary}
-    (folder / "summary.json").write_text(json.dumps(about))
-    return folder
-
-
-class Trial:
-    """Runs of arms with their results on disk, and the contrasts computed from them."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.runs: list[EvaluationRun] = []
-        self.inputs: dict[str, Path] = {}
-
-    def add(self, arm: str, seed: int | None, scores: Scores, benchmark: str = "facts", **summary: object) -> None:
-        name = f"{benchmark}-{arm}-{seed}"
-        self.inputs[name] = write_accuracy(self.folder / name, scores, **summary)
-        self.runs.append(EvaluationRun(arm, seed, benchmark, name))
-
-    def run(self, **settings: object) -> tuple[list[dict], list[dict]]:
-        task = Contrasts(**{"runs": tuple(self.runs), "baseline": "base", **settings})  # type: ignore[arg-type]
-        out = self.folder / "out"
-        out.mkdir(exist_ok=True)
-        task.run(self.inputs, out, Runtime())
-        return tuple(pl.read_parquet(out / f"{name}.parquet").to_dicts() for name in ("scores", "contrasts"))
-
-
-def answers(rng: np.random.Generator, p: float, n: int = 60) -> Scores:
-    return {f"q{i}": float(rng.random() < p) for i in range(n)}
+from tests.statistics.trial import Trial, answers
 
 
 @pytest.fixture
