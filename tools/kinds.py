@@ -60,7 +60,7 @@ def code_digest(module: str, root: Path = ROOT) -> str:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         todo += _imports(tree)
-        digests[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        digests[name] = hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest()
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
 

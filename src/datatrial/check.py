@@ -192,11 +192,11 @@ def _misplaced(
         yield (*places.get(str(place[0]), (*otherwise, place[0])), *place[1:]) if place else otherwise, message
 
 
-def _read(kind: type[C], value: Any, context: dict[str, Any]) -> C | None:
+def _read(kind: Callable[..., C], value: Any, context: dict[str, Any]) -> C | None:
     from pydantic import TypeAdapter
 
     try:
-        return TypeAdapter(kind).validate_python(value, context=context)
+        return TypeAdapter[C](kind).validate_python(value, context=context)
     except ValidationError:
         return None  # reported with the whole study
 

@@ -1,5 +1,6 @@
 """What every curation op is."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from datatrial.component import Family
@@ -13,5 +14,5 @@ class CurationOp(Family):
 
     folder: ClassVar[str] = "datatrial.curation"
 
-    def apply(self, table: "Table") -> "Table":
-        raise NotImplementedError
+    @abstractmethod
+    def apply(self, table: "Table") -> "Table": ...

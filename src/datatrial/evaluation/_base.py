@@ -1,5 +1,6 @@
 """What every kind of benchmark is."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -28,5 +29,5 @@ class Benchmark(Family):
         """The benchmark's name in tables: the study's, or one that follows from its settings."""
         return self.name or self.kind
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None: ...

@@ -1,5 +1,6 @@
 """What every base model is."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -21,5 +22,5 @@ class Model(Family):
         """Data sets of the study that this model is trained on; they come as the inputs `corpus-0`, `corpus-1`, …"""
         return ()
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None: ...

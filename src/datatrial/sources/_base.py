@@ -1,5 +1,6 @@
 """What every source is."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -21,9 +22,9 @@ class Source(Family):
         """The form of the rows, where the settings alone say it."""
         return None
 
+    @abstractmethod
     def read(self, inputs: Mapping[str, Path]) -> "Table":
         """The rows, from the files that `needs` asked for (a path for each name).
 
         Raises: DataError naming the file, the row and the fix.
         """
-        raise NotImplementedError

@@ -1,5 +1,6 @@
 """What every training stage is."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -51,5 +52,5 @@ class Stage(Family):
             raise PydanticCustomError("trl", "{problems}", {"problems": "; ".join(problems)})
         return settings
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None: ...
