@@ -6,9 +6,9 @@ Parts are looked at on their own, so that a mistake in one does not hide those i
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from datatrial.component import Component, did_you_mean
 from datatrial.data_set import DataSet
@@ -193,10 +193,9 @@ def _misplaced(
 
 
 def _read(kind: Callable[..., C], value: Any, context: dict[str, Any]) -> C | None:
-    from pydantic import TypeAdapter
-
+    adapter: TypeAdapter[C] = TypeAdapter(cast(type[C], kind))
     try:
-        return TypeAdapter[C](kind).validate_python(value, context=context)
+        return adapter.validate_python(value, context=context)
     except ValidationError:
         return None  # reported with the whole study
 
