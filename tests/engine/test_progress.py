@@ -55,6 +55,17 @@ def test_the_time_left_follows_from_steps_of_the_same_kind(store, now):
     estimate.note(Event("started", steps[1].digest))
     now.time += 4
     assert estimate.left(1) == pytest.approx(36)
+    estimate.note(Event("progress", steps[1].digest, "rows", 1, 5))  # slower than the first: 16 s more
+    assert estimate.left(1) == pytest.approx(16 + 30)
+
+
+def test_a_kind_of_which_nothing_is_known_is_taken_for_an_average_one(store, now):
+    known, unknown = Step(Write("x")), Step(Fail("data"))
+    estimate = Estimate([known, unknown], store)
+    estimate.note(Event("started", known.digest))
+    now.time += 8
+    estimate.note(Event("done", known.digest))
+    assert estimate.left(1) == pytest.approx(8)
 
 
 def test_what_earlier_runs_took_counts_too(store, now):
@@ -98,6 +109,13 @@ def test_on_a_terminal_counts_and_bars_are_live(store):
     assert "0 done · 1 running · 1 waiting" in text
     assert "sft lima" in text
     assert "3/9 training steps" in text
+
+
+def test_on_a_terminal_a_line_of_a_step_that_ended_stays(store):
+    step, other = Step(Write("x"), label="sft lima"), Step(Write("y"))
+    events = [(Event("started", step.digest), step), (Event("done", step.digest), step)]
+    lines = shown(store, [step, other], events, terminal=True).replace("\x1b[2K", "\n").splitlines()
+    assert any("✓ 1/2 sft lima" in line for line in lines)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (65, "1 min 05 s"), (7800, "2 h 10 min")])

@@ -3,25 +3,32 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from datatrial.engine.schedule import Event
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 
-ENDED = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]", "retried": "[yellow]↻[/]"}
+ENDED = {"done": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow"), "retried": ("↻", "yellow")}
 
 
 class Estimate:
-    """How long the rest of a run takes: for each kind of step, what such steps took so far, here or earlier."""
+    """How long the rest of a run takes, from its steps' progress and from what steps of each kind took so far.
+
+    A kind of which nothing is known yet is taken for an average one.
+    """
 
     def __init__(self, steps: Sequence[Step], store: Store):
         self.steps = {step.digest: step for step in steps if not store.has(step)}
         self.started: dict[str, float] = {}
+        self.share_done: dict[str, float] = {}
         self.seconds: dict[str, list[float]] = defaultdict(list)
         for kind in {step.task.kind for step in self.steps.values()}:
             self.seconds[kind] += [record["seconds"] for _, record in store.records(kind)]
@@ -29,21 +36,26 @@ class Estimate:
     def note(self, event: Event) -> None:
         if event.change == "started":
             self.started[event.digest] = time.monotonic()
+        elif event.change == "progress" and event.total:
+            self.share_done[event.digest] = event.done / event.total
         elif event.change in ("done", "failed", "skipped"):
             step = self.steps.pop(event.digest, None)
             if step and event.change == "done":
                 self.seconds[step.task.kind].append(time.monotonic() - self.started[event.digest])
 
     def left(self, slots: int) -> float | None:
-        """Seconds left with so many slots; None while nothing is known of some kind of step."""
-        total = 0.0
-        for digest, step in self.steps.items():
-            known = self.seconds[step.task.kind]
-            if not known:
-                return None
-            spent = time.monotonic() - self.started[digest] if digest in self.started else 0.0
-            total += max(sum(known) / len(known) - spent, 0.0)
+        """Seconds left with so many slots; None while nothing is known."""
+        known = [seconds for kind in self.seconds.values() for seconds in kind]
+        if not known:
+            return None
+        total = sum(self._left_of(step, fmean(self.seconds[step.task.kind] or known)) for step in self.steps.values())
         return total / max(1, min(slots, len(self.steps)))
+
+    def _left_of(self, step: Step, usual: float) -> float:
+        if step.digest not in self.started:
+            return usual
+        spent, share = time.monotonic() - self.started[step.digest], self.share_done.get(step.digest, 0.0)
+        return spent * (1 - share) / share if share > 0 else max(usual - spent, 0.0)
 
 
 class ProgressDisplay:
@@ -74,9 +86,9 @@ class ProgressDisplay:
         self.estimate.note(event)
         if event.change == "started":
             self.running += 1
-            self.bars[step.digest] = self.progress.add_task(f"  {step.label}", total=None, count="")
+            self.bars[step.digest] = self.progress.add_task(f"  {escape(step.label)}", total=None, count="")
         elif event.change == "progress":
-            count = f"{event.done:g}/{event.total:g} {event.message}" if event.total else event.message
+            count = f"{event.done:,.0f}/{event.total:,.0f} {event.message}" if event.total else event.message
             self.progress.update(self.bars[step.digest], completed=event.done, total=event.total or None, count=count)
         else:
             self._ended(event, step)
@@ -96,15 +108,17 @@ class ProgressDisplay:
             self.done += event.change == "done"
             self.failed += event.change in ("failed", "skipped")
         took = self.estimate.started.get(step.digest)
-        seconds = f" [dim]{clock(time.monotonic() - took)}[/]" if took and event.change == "done" else ""
-        count = f"[dim]{self.done + self.failed}/{self.total}[/] " if event.change != "retried" else ""
-        self.progress.console.print(f"{ENDED[event.change]} {count}", end="", highlight=False)
-        self.progress.console.print(step.label, end="", markup=False, highlight=False)
-        self.progress.console.print(seconds, highlight=False)
+        seconds = f" {clock(time.monotonic() - took)}" if took and event.change == "done" else ""
+        count = f"{self.done + self.failed}/{self.total} " if event.change != "retried" else ""
+        # One line at once: on a terminal, live bars are drawn anew after each print.
+        self._print(ENDED[event.change], (f" {count}", "dim"), step.label, (seconds, "dim"))
         if event.message:
-            self.progress.console.print(f"  {event.message}", markup=False, highlight=False)
+            self._print(f"  {event.message}")
             if event.change == "failed":
-                self.progress.console.print(f"  its log: {self.store.log(step)}", markup=False, highlight=False)
+                self._print(f"  its log: {self.store.log(step)}")
+
+    def _print(self, *parts: str | tuple[str, str]) -> None:
+        self.progress.console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def clock(seconds: float) -> str:
