@@ -3,7 +3,7 @@
     python measurements/whole_study.py studies/quickstart.yaml [store]
 
 Memory is the sum of the processes' proportional set sizes (PSS: a page shared by n processes counts 1/n for each),
-sampled four times a second. Times depend on the machine and on what else it does: they say whether a limit is kept.
+sampled every second. Times depend on the machine and on what else it does: they say whether a limit is kept.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-SECONDS_BETWEEN_SAMPLES = 0.25
+SECONDS_BETWEEN_SAMPLES = 1.0
 
 
 def memory(process: psutil.Process) -> int:
