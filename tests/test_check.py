@@ -59,7 +59,9 @@ def test_a_good_study_loads(write):
     ("old", "new", "expected"),
     [
         ("name: small", "nmae: small", ["line 1: nmae: unknown key; did you mean 'name'?", "name: is missing"]),
-        ("seeds: [0, 1]", "seeds: []", ["line 3: seeds:", "at least 1 item"]),
+        ("seeds: [0, 1]", "seeds: []", ["line 3: seeds: should have at least 1 item"]),
+        ("seeds: [0, 1]", "seeds: [1, 1]", ["line 3: seeds: should name each seed once"]),
+        ("seeds: [0, 1]", "seeds: 1", ["line 3: seeds: should be a list (got 1)"]),
         ("epochs: 1}", "epochs: -1}", ["line 5: training.sft.epochs: should be greater than 0 (got -1)"]),
         ("epochs: 1}", "epcohs: 1}", ["line 5: training.sft.epcohs: unknown key; did you mean 'epochs'?"]),
         ("  dpo: {lea", "  dop: {lea", ["line 6: training.dop: no such kind of stage; did you mean 'dpo'?"]),
@@ -128,6 +130,8 @@ def test_a_model_folder_without_weights_is_named(write, tmp_path):
     text = GOOD.replace("{kind: from_scratch, corpus: [lima]}", "{kind: hub, path: ./empty-model}")
     found = problems(write(text))
     assert any("line 2: model: " in line and "weights" in line for line in found), found
+    [missing] = problems(write(text.replace("./empty-model", "./nowhere")))
+    assert "no folder" in missing
 
 
 def test_unknown_trl_settings_and_those_that_the_study_has_itself_are_refused(write):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datatrial.engine.store import Store
+from datatrial.errors import StudyError
 from datatrial.planner import Plan, plan
 from datatrial.records import ModelRef, Runtime
 from datatrial.study import Study
@@ -134,3 +135,9 @@ def test_of_one_repository_every_part_that_is_needed_is_fetched_once(study, tmp_
     study.with_suffix(".lock").write_text(json.dumps(lock))
     _fetch(plan(Study.load(study)), Store(tmp_path / "store"))
     assert len(fetched) == len(set(fetched)) == 2
+
+
+def test_a_hub_root_that_is_not_there_is_named(study, monkeypatch):
+    monkeypatch.setenv("DATATRIAL_HUB_ROOT", "/no/such/place")
+    with pytest.raises(StudyError, match="there is no directory /no/such/place"):
+        plan(study)

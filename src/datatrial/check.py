@@ -23,6 +23,16 @@ from datatrial.yaml_file import Place, YamlFile, written
 
 C = TypeVar("C")
 Found = tuple[Place, str]  # a place, and what is wrong there
+PLAIN = {  # pydantic's words, and ours
+    "Input should": "should",
+    "String should": "should",
+    "Field required": "is missing",
+    "Value error, ": "",
+    "valid tuple": "list",
+    "valid dictionary": "mapping",
+    "Tuple should have": "should have",
+    " after validation, not 0": "",
+}
 SEEDS = "seeds are the study's: set its `seeds`"
 OWN_STAGE_SETTINGS = ("prompt", "max_length", "lora")  # of a stage, declared for the whole study
 
@@ -65,7 +75,8 @@ def _within(values: Any, loc: Place) -> Place:
 
 
 def _message(text: str, value: Any) -> str:
-    text = text.replace("Input should", "should").replace("Field required", "is missing").removeprefix("Value error, ")
+    for jargon, plain in PLAIN.items():
+        text = text.replace(jargon, plain)
     shown = repr(value) if isinstance(value, str | int | float | bool) else ""
     return f"{text} (got {shown})" if shown and shown not in text and text != "is missing" else text
 
@@ -90,10 +101,9 @@ class _Parts:
         """Files that are missing or empty, and whatever the components themselves see."""
         for place, component in self._components():
             try:
-                for need in component.needs().values():
-                    if isinstance(need, LocalFiles) and (message := _unreadable(need.path)):
-                        yield place, message
-                yield from ((place, message) for message in component.problems())
+                files = [need.path for need in component.needs().values() if isinstance(need, LocalFiles)]
+                messages = component.problems() or [message for path in files if (message := _unreadable(path))]
+                yield from ((place, message) for message in messages)
             except DatatrialError as error:
                 yield place, str(error)
 

@@ -221,9 +221,9 @@ def _show(results: "Results") -> None:
 
 
 def _print(table: "TextTable") -> None:
-    """A table as fits a terminal: a wide one on its side; rows that share their first cell under it as a heading."""
+    """A table as fits a terminal: arms side by side; rows that share their first cell under it as a heading."""
     lines = [table.columns, *table.rows]
-    if table.columns[0] == "arm" and len(table.columns) > len(table.rows) + 1:
+    if table.columns[0] == "arm":
         lines = list(zip(*lines, strict=True))
     header, *rows = lines
     groups = [(name, list(group)) for name, group in groupby(rows, key=lambda row: row[0])]

@@ -109,6 +109,8 @@ def plan(study: Study | str | Path, store: str | Path = DEFAULT_STORE, overrides
 def resolver_of(study: Study, store: Store, *, ask_hub: bool = False) -> Resolver:
     """Finds what a study reads: under `hub_root`, on disk, or on the hub at the commits of its lock."""
     hub_root = study.hub_root or default_hub_root()
+    if hub_root and not hub_root.is_dir():
+        raise StudyError([Problem("hub_root", f"there is no directory {hub_root} (hub_root, or DATATRIAL_HUB_ROOT)")])
     return Resolver(Lock.beside(study.path), hub_root, store.root / "file-digests.json", ask_hub)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.component import LocalPath, Settings, did_you_mean
@@ -50,6 +50,12 @@ def task_name_as_benchmark(value: Any) -> Any:
     return {"kind": "lm_eval", "task": value} if isinstance(value, str) else value
 
 
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise PydanticCustomError("seeds", "should name each seed once: the same seed gives the same result")
+    return seeds
+
+
 Name = Annotated[str, Field(pattern=NAME)]
 
 
@@ -63,7 +69,9 @@ class Study(Settings):
     prompt: PromptFormat = "question_answer"
     max_length: int = Field(1024, gt=1)  # tokens of a training example
     lora: Lora = Lora()
-    seeds: tuple[int, ...] = Field((0,), min_length=1)  # each redraws the order of the data and LoRA's initialization
+    seeds: Annotated[tuple[int, ...], AfterValidator(_each_once)] = Field(
+        (0,), min_length=1
+    )  # each redraws the order of the data and LoRA's initialization
     training: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # settings of every stage of a kind
     data: Mapping[Name, DataSet] = Field(default_factory=dict)
     arms: Mapping[Name, tuple[ArmStage, ...]] = Field(min_length=1)

@@ -52,7 +52,8 @@ def test_the_contrasts_table_has_each_arm_on_each_benchmark(analysis: Analysis) 
 def test_the_claims_table_repeats_each_claim_for_its_contrasts(analysis: Analysis) -> None:
     rows = claims_table(analysis).rows
     assert len(rows) == 6 + 2 + 6
-    assert rows[0][:3] == (analysis.claims[0].text, "careful − careless", "science")
+    claim = analysis.claims[0]
+    assert rows[0][:3] == (f"{claim.text.rstrip('.')}: {claim.outcome}", "careful − careless", "science")
     assert rows[0][5] == "not worse (margin 2)"
 
 

@@ -69,14 +69,21 @@ def contrasts_table(analysis: Analysis) -> TextTable:
 
 
 def claims_table(analysis: Analysis) -> TextTable:
-    """The study's claims with the declared contrasts that bear on them."""
+    """The study's claims, each with its outcome, and the declared contrasts that it rests on."""
     rows = [
-        (claim.text, f"{c.arm} − {c.against}", _marked(analysis, c.endpoint), *_numbers(analysis, c)[:2], *_judged(c))
+        (
+            f"{claim.text.rstrip('.')}: {claim.outcome or 'reported'}",
+            f"{c.arm} − {c.against}",
+            _marked(analysis, c.endpoint),
+            *_numbers(analysis, c)[:2],
+            *_judged(c),
+        )
         for claim in analysis.claims
         for c in claim.parts
     ]
     columns = ("claim", "contrast", "on", "difference", "95% interval", "expected", "outcome")
-    return TextTable("Claims", columns, tuple(rows))
+    note = "A claim is shown only if all its contrasts are, and contradicted if one of them is."
+    return TextTable("Claims", columns, tuple(rows), note)
 
 
 def expected(contrast: Contrast) -> str:

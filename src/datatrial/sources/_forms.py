@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from datatrial.component import did_you_mean
 from datatrial.errors import DataError
 from datatrial.records import Comparison, Demonstration, Document, Form, Message, Question, Statement
 from datatrial.sources._conversations import HUMAN, UnusableError, messages_in, shown, transcript, with_answer
@@ -55,6 +56,9 @@ class Cells:
         name = self.theirs(ours)
         if name not in self.row:
             known = ", ".join(self.row) or "none"
+            if name != ours:
+                what = f"`columns` maps {ours} to {name!r}, which this row does not have"
+                raise DataError(f"{what}; {did_you_mean(name, list(self.row))}")
             raise DataError(
                 f"no column {name!r} (columns of this row: {known}); add it, or map the column that holds it with "
                 f"`columns: {{{ours}: its_name}}`"

@@ -157,6 +157,7 @@ def cautions(findings: Findings) -> list[str]:
         *_one_answer(scores),
         *_without_interval(scores),
         *_seeds(findings.seeds),
+        *_not_learned(findings),
     ]
     if compared := _compared(analysis):
         said_of.append(
@@ -165,6 +166,19 @@ def cautions(findings: Findings) -> list[str]:
             "chance if nothing differed. “No detectable difference” is not evidence of equality."
         )
     return said_of
+
+
+def _not_learned(findings: Findings) -> list[str]:
+    rose = [
+        f"{training.title} ({listed(training.arms)})"
+        for training in findings.trainings
+        if any((c.get("held_out_loss_last") or 0) > (c.get("held_out_loss_first") or math.inf) for c in training.counts)
+    ]
+    if not rose:
+        return []
+    return [
+        f"The loss on held-out examples rose in {listed(rose)}: look at the learning rate and the number of epochs."
+    ]
 
 
 def _compared(analysis: Analysis) -> int:
