@@ -121,6 +121,14 @@ def test_what_is_missing_is_named_before_any_finding(fiction: Fiction) -> None:
     assert page.words.index("sft failed") < page.words.index("Of the study's 3 claims")
 
 
+def test_a_held_out_loss_that_rose_is_a_caution(finished: tuple[Fiction, Path], fiction: Fiction) -> None:
+    assert "loss on held-out examples rose" not in (finished[1] / "report.html").read_text()
+    file = fiction.inputs[fiction.stages[0].input] / "training.json"
+    counts = json.loads(file.read_text())
+    file.write_text(json.dumps({**counts, "held_out_loss_last": counts["held_out_loss_first"] + 1}))
+    assert "loss on held-out examples rose in" in (fiction.write() / "report.html").read_text()
+
+
 def test_scores_near_chance_and_constant_answers_are_marked(finished: tuple[Fiction, Path]) -> None:
     _, page = read(finished[1])
     assert "≈ chance" in page.words

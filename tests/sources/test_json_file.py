@@ -153,6 +153,11 @@ def test_columns_map_ours_to_theirs(tmp_path: Path) -> None:
     assert table.rows.to_dicts() == [{"messages": [USER, GOOD], "id": 7}]
 
 
+def test_a_mapping_to_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1: `columns` maps completion to 'anser'.*did you mean 'answer'\?"):
+        read(tmp_path, {"prompt": "Why?", "answer": "So."}, columns={"completion": "anser"})
+
+
 def test_a_mapped_column_goes_before_one_of_our_name(tmp_path: Path) -> None:
     row = {"prompt": "Why?", "completion": "wrong", "edited": "right", "messages": [USER, BAD]}
     table = read(tmp_path, row, columns={"completion": "edited"})
