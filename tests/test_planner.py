@@ -141,3 +141,8 @@ def test_a_hub_root_that_is_not_there_is_named(study, monkeypatch):
     monkeypatch.setenv("DATATRIAL_HUB_ROOT", "/no/such/place")
     with pytest.raises(StudyError, match="there is no directory /no/such/place"):
         plan(study)
+
+
+def test_overrides_of_a_study_that_is_loaded_are_not_ignored(study):
+    with pytest.raises(ValueError, match=r"give the overrides to Study\.load"):
+        plan(Study.load(study), overrides=["seeds=[5]"])

@@ -102,8 +102,20 @@ def plan(study: Study | str | Path, store: str | Path = DEFAULT_STORE, overrides
 
     Raises: StudyError with every problem of the study.
     """
-    study = study if isinstance(study, Study) else Study.load(study, overrides)
+    study = loaded(study, overrides)
     return Plan.of(study, resolver_of(study, Store(Path(store))))
+
+
+def loaded(study: Study | str | Path, overrides: Sequence[str]) -> Study:
+    """The study itself, or that of its file with overrides.
+
+    Raises: ValueError for overrides of a study that is loaded already; StudyError with every problem of the study.
+    """
+    if not isinstance(study, Study):
+        return Study.load(study, overrides)
+    if overrides:
+        raise ValueError("give the overrides to Study.load: this study is loaded already")
+    return study
 
 
 def resolver_of(study: Study, store: Store, *, ask_hub: bool = False) -> Resolver:

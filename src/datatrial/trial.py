@@ -13,7 +13,7 @@ from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
 from datatrial.externals import HubExternal
-from datatrial.planner import DEFAULT_STORE, Plan, resolver_of
+from datatrial.planner import DEFAULT_STORE, Plan, loaded, resolver_of
 from datatrial.results import Results
 from datatrial.study import Study
 
@@ -60,7 +60,7 @@ def prepare(
     device: str = "auto",
 ) -> Trial:
     """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
-    study = study if isinstance(study, Study) else Study.load(study, overrides)
+    study = loaded(study, overrides)
     kept = Store(Path(store))
     kept.open()
     plan = Plan.of(study, resolver_of(study, kept, ask_hub=True))
@@ -112,7 +112,7 @@ def results_of(
 
     Raises: StudyError for a bad study.
     """
-    study = study if isinstance(study, Study) else Study.load(study, overrides)
+    study = loaded(study, overrides)
     kept = Store(Path(store))
     plan = Plan.of(study, resolver_of(study, kept))
     unfinished = {step.digest: kept.failure(step) or "not run yet" for step in plan.steps if not kept.has(step)}
