@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,7 +18,7 @@ from rich.filesize import decimal
 from datatrial.engine.step import External
 from datatrial.engine.store import Store
 from datatrial.errors import DataError, Problem, StudyError
-from datatrial.externals import LocalExternal
+from datatrial.externals import LocalExternal, Lock
 from datatrial.hub import HubExternal
 from datatrial.hub_errors import HubUnreachableError, cache
 from datatrial.offline_proof import Proof, Question
@@ -115,18 +115,31 @@ def look_up(study: str | Path, store: str | Path = DEFAULT_STORE, overrides: Seq
     kept.open()
     resolver = resolver_of(declared, kept)
     problems: list[Problem] = []
+    came = _resolve(_used(plan_of(declared, resolver)), resolver.lock, problems)
+    parts = _list(_used(plan_of(declared, resolver)), came, problems)
+    if problems:  # a repository that several steps read is refused several times
+        raise StudyError(list({problem.message: problem for problem in reversed(problems)}.values())[::-1])
+    return Fetch(Path(study), tuple(overrides), kept, parts)
+
+
+def _resolve(used: Mapping[External, str], lock: Lock, problems: list[Problem]) -> set[str]:
+    """Write into the lock what it lacks; the URLs of the files that were downloaded for it."""
     came: set[str] = set()
-    for external, label in _used(plan_of(declared, resolver)).items():
+    for external, label in used.items():
         with _noted(label, problems):
-            if isinstance(external, HubExternal) and not resolver.lock.of(external.needs):
-                resolver.lock.add(external.needs, external.ask())
+            if isinstance(external, HubExternal) and not lock.of(external.needs):
+                lock.add(external.needs, external.ask())
             elif isinstance(external, WebExternal) and not external.is_cached():
                 content = external.ask()
                 came.add(external.file.url)
                 if external.content is None:
-                    resolver.lock.add(external.file, content)
+                    lock.add(external.file, content)
+    return came
+
+
+def _list(used: Mapping[External, str], came: Set[str], problems: list[Problem]) -> tuple[Part, ...]:
     parts: dict[str, Part] = {}
-    for external, label in _used(plan_of(declared, resolver)).items():
+    for external, label in used.items():
         if isinstance(external, LocalExternal) and external.repo:
             part = Part(external.repo, external.digest, external.sizes(), {}, found="mirror")
             parts[f"mirror {external.repo}"] = _joined(parts.get(f"mirror {external.repo}"), part)
@@ -137,9 +150,7 @@ def look_up(study: str | Path, store: str | Path = DEFAULT_STORE, overrides: Seq
             url, file = external.file.url, external.locate()
             found: Literal["cache", "download"] = "download" if url in came else "cache"
             parts[url] = Part(url, str(external.content), {file.name: file.stat().st_size}, {}, found=found)
-    if problems:  # a repository that several steps read is refused several times
-        raise StudyError(list({problem.message: problem for problem in reversed(problems)}.values())[::-1])
-    return Fetch(Path(study), tuple(overrides), kept, tuple(parts.values()))
+    return tuple(parts.values())
 
 
 def _used(plan: Plan) -> dict[External, str]:

@@ -1,14 +1,16 @@
 """Data sets that are one known repository of the hub: their files, their revision, and their columns."""
 
 import re
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from datatrial.records import HubFiles, Needs
+from datatrial.records import Form, HubFiles, Needs
 from datatrial.sources._base import Source
 from datatrial.sources._files import Row, repository_file
 from datatrial.sources._forms import Cells
@@ -24,15 +26,22 @@ class RepositorySource(Source):
 
     repository: ClassVar[str]
     checked: ClassVar[str]
+    gated: ClassVar[str] = ""  # what to accept, and where, when access is refused
 
     revision: str = Field("main", min_length=1, exclude=True)  # branch, tag or commit; the commit it stands for counts
 
-    def _wanted(self, files: Sequence[str], gated: str = "") -> Mapping[str, Needs]:
-        return {"repository": HubFiles(self.repository, revision=self.revision, patterns=tuple(files), gated=gated)}
+    @property
+    @abstractmethod
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        """The files to be read, in their order, each with what it tells of all its rows."""
 
-    def _paths(self, inputs: Mapping[str, Path], files: Sequence[str]) -> list[Path]:
+    def needs(self) -> Mapping[str, Needs]:
+        files = tuple(self._files)
+        return {"repository": HubFiles(self.repository, revision=self.revision, patterns=files, gated=self.gated)}
+
+    def _paths(self, inputs: Mapping[str, Path]) -> list[Path]:
         # All of them before any is read: a missing file shows at once, not after minutes.
-        return [repository_file(inputs["repository"], name, self.repository) for name in files]
+        return [repository_file(inputs["repository"], name, self.repository) for name in self._files]
 
     @property
     def _changed(self) -> str:
@@ -50,6 +59,27 @@ class RepositorySource(Source):
         if not _COMMIT.fullmatch(commit) or commit == self.checked:
             return table
         return table.noted(f"read at commit {commit}; the facts about the source were checked against {self.checked}")
+
+
+class RowByRow(RepositorySource):
+    """A repository whose files are read one row after the other."""
+
+    @property
+    @abstractmethod
+    def form(self) -> Form:
+        """The form of its rows."""
+
+    @abstractmethod
+    def _parse(self, row: Row, told: Mapping[str, str]) -> Mapping[str, Any]:
+        """A row in the form's columns and its metadata; `told` is what its file tells of it."""
+
+    def read(self, inputs: Mapping[str, Path]) -> "Table":
+        from datatrial.sources._gathering import Gathering
+
+        gathering = Gathering(self.form)
+        for path, told in zip(self._paths(inputs), self._files.values(), strict=True):
+            gathering.read(path, partial(self._parse, told=told))
+        return self._noted(gathering.table(source=self.facts), inputs)
 
 
 def once_each(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,20 +1,15 @@
 """`kind: hh_rlhf`: HH-RLHF, which of two answers people preferred (Bai et al. 2022, arXiv 2204.05862)."""
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from datatrial.records import Form, Needs, SourceFacts
+from datatrial.records import Form, SourceFacts
 from datatrial.sources._conversations import comparison, transcript
 from datatrial.sources._files import Row
-from datatrial.sources._repository import RepositorySource, once_each
-
-if TYPE_CHECKING:
-    from datatrial.tables import Table
+from datatrial.sources._repository import RowByRow, once_each
 
 Subset = Literal["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]
 Split = Literal["train", "test"]
@@ -55,7 +50,7 @@ PAPER = (
 )
 
 
-class HhRlhf(RepositorySource):
+class HhRlhf(RowByRow):
     """HH-RLHF's transcripts as comparisons: the turns that both share, and the last answer of each.
 
     A row is left out and counted when its turns do not alternate, when a turn or an answer is empty, when its two
@@ -97,21 +92,10 @@ class HhRlhf(RepositorySource):
         return list(product(self.subsets, self.splits))
 
     @property
-    def _files(self) -> list[str]:
-        return [f"{subset}/{split}.jsonl.gz" for subset, split in self._parts]
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        return {f"{subset}/{split}.jsonl.gz": {"subset": subset, "split": split} for subset, split in self._parts}
 
-    def needs(self) -> Mapping[str, Needs]:
-        return self._wanted(self._files)
-
-    def read(self, inputs: Mapping[str, Path]) -> "Table":
-        from datatrial.sources._gathering import Gathering
-
-        gathering = Gathering(self.form)
-        for path, (subset, split) in zip(self._paths(inputs, self._files), self._parts, strict=True):
-            gathering.read(path, partial(self._parse, subset=subset, split=split))
-        return self._noted(gathering.table(source=self.facts), inputs)
-
-    def _parse(self, row: Row, subset: Subset, split: Split) -> Mapping[str, Any]:
+    def _parse(self, row: Row, told: Mapping[str, str]) -> Mapping[str, Any]:
         cells = self._cells(row)
         chosen, rejected = (transcript(cells.text(name)) for name in ("chosen", "rejected"))
-        return {**comparison(chosen, rejected), "subset": subset, "split": split}
+        return {**comparison(chosen, rejected), **told}

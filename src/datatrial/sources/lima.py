@@ -1,18 +1,13 @@
 """`kind: lima`: LIMA, a thousand carefully chosen demonstrations (Zhou et al. 2023, arXiv 2305.11206)."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from datatrial.records import Form, Message, Needs, SourceFacts
+from datatrial.records import Form, Message, SourceFacts
 from datatrial.sources._conversations import demonstration
 from datatrial.sources._files import Row
-from datatrial.sources._repository import RepositorySource
+from datatrial.sources._repository import RowByRow
 
-if TYPE_CHECKING:
-    from datatrial.tables import Table
-
-FILE = "train.jsonl"
 GATED = (
     "accept the conditions at https://huggingface.co/datasets/GAIR/lima with your account, and set HF_TOKEN to a token "
     "of that account (https://huggingface.co/settings/tokens)"
@@ -34,7 +29,7 @@ PAPER = (
 )
 
 
-class Lima(RepositorySource):
+class Lima(RowByRow):
     """LIMA's training conversations, of one or several turns; `source` (where a row is from) travels along.
 
     A conversation whose last turn is the user's is left out and counted.
@@ -43,6 +38,7 @@ class Lima(RepositorySource):
     version: ClassVar[int] = 2
     repository: ClassVar[str] = "GAIR/lima"
     checked: ClassVar[str] = "68958e98267f5fb4a52a03ebcdae4ae59213fa7c"
+    gated: ClassVar[str] = GATED
 
     @property
     def form(self) -> Form:
@@ -63,19 +59,12 @@ class Lima(RepositorySource):
             characters=2769.0,  # measured on 515 of the rows
         )
 
-    def needs(self) -> Mapping[str, Needs]:
+    @property
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
         # The repository's loading script is of no use: `datasets` refuses such scripts since its version 4.
-        return self._wanted([FILE], GATED)
+        return {"train.jsonl": {}}
 
-    def read(self, inputs: Mapping[str, Path]) -> "Table":
-        from datatrial.sources._gathering import Gathering
-
-        [path] = self._paths(inputs, [FILE])
-        gathering = Gathering(self.form)
-        gathering.read(path, self._parse)
-        return self._noted(gathering.table(source=self.facts), inputs)
-
-    def _parse(self, row: Row) -> Mapping[str, Any]:
+    def _parse(self, row: Row, told: Mapping[str, str]) -> Mapping[str, Any]:
         cells = self._cells(row)
         messages = [
             Message(role="assistant" if number % 2 else "user", content=text)

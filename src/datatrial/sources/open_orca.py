@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from datatrial.records import Form, Needs, SourceFacts
+from datatrial.records import Form, SourceFacts
 from datatrial.sources._repository import RepositorySource, once_each
 
 if TYPE_CHECKING:
@@ -78,11 +78,8 @@ class OpenOrca(RepositorySource):
         )
 
     @property
-    def _files(self) -> list[str]:
-        return [FILES[answers] for answers in self.answers]
-
-    def needs(self) -> Mapping[str, Needs]:
-        return self._wanted(self._files)
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        return {FILES[answers]: {} for answers in self.answers}
 
     def read(self, inputs: Mapping[str, Path]) -> "Table":
         from datatrial.sources._gathering import Drops
@@ -90,7 +87,7 @@ class OpenOrca(RepositorySource):
         from datatrial.tables import Table
 
         drops = Drops()
-        named = zip(self._paths(inputs, self._files), self.answers, strict=True)
+        named = zip(self._paths(inputs), self.answers, strict=True)
         files = [surveyed(path, answers, drops, self._changed) for path, answers in named]
         table = Table.of(demonstrations(files), self.form, drops=drops.listed(), source=self.facts)
         return self._noted(table, inputs)

@@ -1,21 +1,16 @@
 """`kind: shp`: SHP, which of two Reddit comments got more votes (Ethayarajh et al. 2022, stanfordnlp/SHP)."""
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
 from datatrial.errors import DataError
-from datatrial.records import Form, Message, Needs, SourceFacts
+from datatrial.records import Form, Message, SourceFacts
 from datatrial.sources._conversations import comparison, demonstration, shown
 from datatrial.sources._files import Row
-from datatrial.sources._repository import RepositorySource, once_each
-
-if TYPE_CHECKING:
-    from datatrial.tables import Table
+from datatrial.sources._repository import RowByRow, once_each
 
 Domain = Literal[
     "askacademia",
@@ -84,7 +79,7 @@ PAPER = (
 )
 
 
-class Shp(RepositorySource):
+class Shp(RowByRow):
     """SHP's posts as prompts: both comments as a comparison, or the preferred one as a demonstration.
 
     Each row of the data set is one row here, so with `form: demonstrations` a comment that is preferred in several
@@ -122,25 +117,11 @@ class Shp(RepositorySource):
         )
 
     @property
-    def _parts(self) -> list[tuple[Domain, Split]]:
-        return list(product(self.domains, self.splits))
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        parts = product(self.domains, self.splits)
+        return {f"{domain}/{split}.json": {"domain": domain, "split": split} for domain, split in parts}
 
-    @property
-    def _files(self) -> list[str]:
-        return [f"{domain}/{split}.json" for domain, split in self._parts]
-
-    def needs(self) -> Mapping[str, Needs]:
-        return self._wanted(self._files)
-
-    def read(self, inputs: Mapping[str, Path]) -> "Table":
-        from datatrial.sources._gathering import Gathering
-
-        gathering = Gathering(self.form)
-        for path, (domain, split) in zip(self._paths(inputs, self._files), self._parts, strict=True):
-            gathering.read(path, partial(self._parse, domain=domain, split=split))
-        return self._noted(gathering.table(source=self.facts), inputs)
-
-    def _parse(self, row: Row, domain: Domain, split: Split) -> Mapping[str, Any]:
+    def _parse(self, row: Row, told: Mapping[str, str]) -> Mapping[str, Any]:
         cells = self._cells(row)
         label = cells["labels"]
         if label not in (0, 1):
@@ -153,8 +134,7 @@ class Shp(RepositorySource):
         return {
             **(comparison(chosen, rejected) if self.wanted_form == "comparisons" else demonstration(chosen)),
             "post_id": cells.text("post_id"),
-            "domain": domain,
-            "split": split,
+            **told,
             **{name: cells.number(name) for name in ("upvote_ratio", "score_ratio", "seconds_difference")},
             **{f"{which}_id": cells.text(f"c_root_id_{side}") for which, side in sides.items()},
             **{f"{which}_score": cells[f"score_{side}"] for which, side in sides.items()},
