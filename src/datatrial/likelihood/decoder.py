@@ -1,0 +1,150 @@
+"""A transformers model that reads rows of a trie: each token sees its ancestors only."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from datatrial.errors import ModelError
+from datatrial.likelihood.budget import Budget
+from datatrial.likelihood.layout import Layout, Pass, Prefix, lay_out
+from datatrial.likelihood.prefix_cache import PrefixCache
+from datatrial.likelihood.rope_scaling import apart
+from datatrial.likelihood.trie import Ints, Trie
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+Mask = torch.Tensor | dict[str, torch.Tensor]
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
+
+class Decoder:
+    """The logits of passes, by a model in which a 4-D mask and position ids say all about attention."""
+
+    name = "trie"
+
+    def __init__(self, model: "PreTrainedModel | PeftModel"):
+        """Raises: ModelError for a model of which it is plain that masks and position ids do not say all."""
+        if learns_prompts(model):
+            raise ModelError("it puts learned tokens before each text")
+        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.body = self.model.get_decoder()
+        self.device = self.model.device
+        self._any_token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        self.window: int | None = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        self.kinds = _kinds(self.model)
+        if unknown := self.kinds - {_FULL, _SLIDING}:
+            raise ModelError(f"it has layers of another kind than attention to all or the last tokens: {min(unknown)}")
+
+    def lay_out(self, trie: Trie, budget: Budget) -> Layout:
+        within, beyond = apart(trie, self.model)
+        layouts = [lay_out(within, budget)] if len(within) else []
+        if len(beyond):  # a prefix of theirs may itself be short, and would get other positions
+            layouts.append(lay_out(beyond, replace(budget, keep=beyond.total)))
+        return Layout(tuple(one for layout in layouts for one in layout.passes), budget)
+
+    def prefix(self, prefix: Prefix, parent: PrefixCache | None) -> PrefixCache:
+        """The keys and values of a prefix, its parent's included."""
+        cache = PrefixCache(parent)
+        tokens = self._tensor(prefix.tokens)[None]
+        positions = torch.arange(prefix.depth - tokens.shape[1], prefix.depth, device=self.device)[None]
+        keys = torch.arange(prefix.depth, device=self.device)[None]
+        sees = keys[:, None, :] <= positions[:, :, None]
+        self.body(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=self._mask(sees, positions, keys),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return cache.keep()
+
+    def states(self, one: Pass, prefix: PrefixCache | None) -> torch.Tensor:
+        """[u, hidden size] what the last layer makes of the tokens at the slots of a pass."""
+        tokens, positions = self._tensor(one.tokens), self._tensor(one.positions)
+        output = self.body(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=self._block_mask(one, positions),
+            past_key_values=prefix,
+            use_cache=prefix is not None,
+        )
+        self._output = type(output)
+        states: torch.Tensor = output.last_hidden_state[needed(one, self.device)]
+        return states
+
+    def head(self, states: torch.Tensor) -> torch.Tensor:
+        """[n, vocabulary] logits by the model's own way from its last layer, soft caps and scaling included.
+
+        Few states at a time are dear, since each time all weights of the head are read.
+        """
+        output = self._output(last_hidden_state=states[None])
+        with _answering(self.body, output):
+            logits: torch.Tensor = self.model(input_ids=self._any_token, logits_to_keep=0).logits
+        return logits[0]
+
+    def _block_mask(self, one: Pass, positions: torch.Tensor) -> Mask:
+        rows, width = one.tokens.shape
+        place = torch.arange(width, device=self.device)
+        sees = (place[None, :] <= place[:, None]) & (place[None, :, None] <= self._tensor(one.last)[:, None, :])
+        done = one.prefix.depth if one.prefix else 0
+        before = torch.arange(done, device=self.device).expand(rows, -1)
+        sees = torch.cat([sees.new_ones(rows, width, done), sees], -1)
+        return self._mask(sees, positions, torch.cat([before, positions], 1))
+
+    def _mask(self, sees: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor) -> Mask:
+        """The mask of each kind of layer, [rows, 1, width, keys], to be added to attention scores."""
+        masks = {}
+        for kind in self.kinds:
+            near = positions[:, :, None] - keys[:, None, :] < self.window if kind == _SLIDING else True
+            masks[kind] = self._added(sees & near)
+        return masks if len(masks) > 1 else masks.popitem()[1]
+
+    def _added(self, sees: torch.Tensor) -> torch.Tensor:
+        # Numbers, not booleans: those are what eager attention takes, and sdpa takes both.
+        dtype = self.model.dtype
+        hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=self.device)
+        return torch.where(sees[:, None], hidden.new_zeros(()), hidden)
+
+    def _tensor(self, values: Ints) -> torch.Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+
+def learns_prompts(model: "PreTrainedModel | PeftModel") -> bool:
+    """Whether a PEFT adapter puts tokens or keys of its own before each text."""
+    return hasattr(model, "active_peft_config") and bool(model.active_peft_config.is_prompt_learning)
+
+
+@contextmanager
+def _answering(module: torch.nn.Module, output: Any) -> Iterator[None]:
+    """Have a module answer with an output, whatever it is asked."""
+    own = vars(module).get("forward")  # what a library put over the class's
+    module.forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        del module.forward
+        if own:
+            module.forward = own
+
+
+def needed(one: Pass, device: torch.device) -> torch.Tensor:
+    """[rows, width] whether a token's logits are asked for, as transformers' `logits_to_keep` takes it."""
+    mask = torch.zeros(one.tokens.size, dtype=torch.bool, device=device)
+    mask[torch.from_numpy(one.slots).to(device)] = True
+    return mask.view(one.tokens.shape)
+
+
+def _kinds(model: "PreTrainedModel") -> set[str]:
+    """The kinds of layers of a model, by how far their tokens see."""
+    config = model.config.get_text_config()
+    if listed := getattr(config, "layer_types", None):
+        return set(listed)
+    # A window in the config alone says little: Llama does not heed it, Moshi neither. Those that do import the mask.
+    heeds = hasattr(sys.modules[type(model.base_model).__module__], "create_sliding_window_causal_mask")
+    return {_SLIDING if heeds and config.sliding_window is not None else _FULL}
