@@ -137,6 +137,15 @@ def test_passes_keep_to_the_budget_where_their_branches_fit_into_it(
             assert len(read) == 1 or len(places) <= budget.row + max(forks)
 
 
+@given(requests, windows)
+@ordinary
+def test_rows_of_one_token_hold_one_branch_each(asked: list[Request], window: int) -> None:
+    apart = Budget(row=1, tokens=ENDLESS, logits=ENDLESS, keep=ENDLESS)
+    for one in lay_out(Trie.of(asked, window), apart).passes:
+        for in_row, _ in rows(one):
+            assert len({read_tokens(asked[request], window) for request in in_row}) == 1
+
+
 @given(requests, windows, budgets)
 @ordinary
 def test_groups_are_the_passes_in_their_order(asked: list[Request], window: int, budget: Budget) -> None:

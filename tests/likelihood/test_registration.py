@@ -18,12 +18,10 @@ START = f"import site; site.addsitedir({str(SRC)!r})\n"
 REGISTERED = "from lm_eval.api.registry import model_registry as known\nprint([n for n in known if n == 'datatrial'])\n"
 
 
-def python(
-    code: str, *arguments: str, start: str = START, cwd: Path | None = None
-) -> "subprocess.CompletedProcess[str]":
+def python(code: str, start: str = START, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     # -S: without what this environment's own start-up files do.
     path = [entry for entry in sys.path if entry and entry != str(SRC)]
-    code = f"import sys; sys.path += {path!r}\n{start}{code}"
+    code = f"import sys\n{start}sys.path += {path!r}\n{code}"
     return subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=cwd)
 
 
@@ -66,7 +64,8 @@ def test_it_is_registered_once_whatever_comes_first() -> None:
 
 
 def test_what_is_left_of_an_installation_does_no_harm(tmp_path: Path) -> None:
-    (tmp_path / "datatrial_in_lm_eval.pth").write_text((SRC / "datatrial_in_lm_eval.pth").read_text())
+    line = (SRC / "datatrial_in_lm_eval.pth").read_text()
+    (tmp_path / "left.pth").write_text(line.replace("datatrial_in_lm_eval", "deleted_by_hand"))
     start = f"import site; site.addsitedir({str(tmp_path)!r})\n"
     assert said("import lm_eval.models\n" + REGISTERED, start) == ["[]"]
 
@@ -75,7 +74,7 @@ def test_another_registry_is_survived(tmp_path: Path) -> None:
     (tmp_path / "lm_eval" / "models").mkdir(parents=True)
     for package in ("lm_eval", "lm_eval/models"):
         (tmp_path / package / "__init__.py").touch()
-    done = python("import lm_eval.models; print('used')", start=f"sys.path.insert(0, {str(tmp_path)!r})\n" + START)
+    done = python("import lm_eval.models; print('used')", f"sys.path.insert(0, {str(tmp_path)!r})\n" + START)
     assert done.stdout == "used\n"
     assert "lm-eval will not find the model 'datatrial'" in done.stderr
 

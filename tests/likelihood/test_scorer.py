@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from datatrial.likelihood import scorer as scoring
 from datatrial.likelihood.budget import Budget
+from datatrial.likelihood.decoder import Decoder
 from datatrial.likelihood.layout import Layout, Pass, Prefix, lay_out
+from datatrial.likelihood.method import Method
 from datatrial.likelihood.scorer import Likelihoods, Scorer, read_log_likelihoods
 from datatrial.likelihood.trie import Request, Trie
 from tests.likelihood.drawn import (
@@ -30,6 +32,7 @@ from tests.likelihood.drawn import (
 )
 
 NAN, INF = math.nan, math.inf
+UNREADABLE = ALPHABET - 1
 LOGITS = torch.randint(-3, 3, (997, ALPHABET), generator=torch.Generator().manual_seed(0)).float()
 
 
@@ -51,6 +54,14 @@ def llama() -> LlamaForCausalLM:
 @pytest.fixture(scope="module")
 def scorer(llama: LlamaForCausalLM) -> Scorer:
     return Scorer(llama)
+
+
+@pytest.fixture(scope="module")
+def spoilt(llama: LlamaForCausalLM) -> Decoder:
+    other = deepcopy(llama)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[UNREADABLE] = NAN
+    return Decoder(other)
 
 
 def silent(done: float, total: float, what: str) -> None:
@@ -123,7 +134,7 @@ def test_scores_are_those_of_plain_forward_passes(
     assert found.tokens <= expected.tokens
 
 
-def by(method: Recalling, scorer: Scorer, budget: Budget) -> Scorer:
+def by(method: Method, scorer: Scorer, budget: Budget) -> Scorer:
     """The same with another method."""
     other = copy(scorer)
     other.method, other.budget, other.notes = method, budget, []
@@ -284,3 +295,16 @@ def test_only_requests_that_need_a_missing_number_have_none(scorer: Scorer) -> N
     rest = [0, 4, 5]
     np.testing.assert_allclose(found.log_likelihood[rest], expected.log_likelihood[rest], rtol=1e-6)
     assert found.greedy[rest].tolist() == expected.greedy[rest].tolist()
+
+
+@given(requests, windows, budgets)
+@settings(ordinary, max_examples=20)
+def test_a_token_that_the_model_cannot_read_spoils_only_what_has_it(
+    spoilt: Decoder, scorer: Scorer, asked: list[Request], window: int, budget: Budget
+) -> None:
+    asked = [*asked, *(Request([*one.context, UNREADABLE], one.continuation) for one in asked[::2])]
+    trie = Trie.of(asked, window)
+    found, expected = (one.score(trie, len(asked), silent) for one in (by(spoilt, scorer, budget), scorer))
+    lost = [UNREADABLE in read_tokens(one, window) for one in asked]
+    np.testing.assert_allclose(found.log_likelihood, np.where(lost, NAN, expected.log_likelihood), rtol=0, atol=1e-4)
+    assert found.greedy[~np.array(lost, bool)].tolist() == expected.greedy[~np.array(lost, bool)].tolist()

@@ -23,9 +23,11 @@ def test_each_answerable_request_is_read_as_lm_eval_cuts_it(asked: list[Request]
         assert branch.tokens[branch.first + 1 :].tolist() == list(one.continuation[:-1])
 
 
-@given(requests, windows)
+@given(requests, windows, st.sampled_from([1, 257, 3001]))
 @ordinary
-def test_distinct_tokens_are_the_prefixes_of_what_is_read(asked: list[Request], window: int) -> None:
+def test_distinct_tokens_are_the_prefixes_of_what_is_read(asked: list[Request], window: int, spread: int) -> None:
+    """spread: how far apart token ids are."""
+    asked = [Request(*([spread * token for token in part] for part in one)) for one in asked]
     trie = Trie.of(asked, window)
     sequences = [read_tokens(asked[place], window) for place in answerable(asked, window)]
     assert trie.distinct == len(prefixes(sequences))

@@ -107,6 +107,17 @@ def test_an_adapter_and_its_own_head_count() -> None:
     assert found.tolist() != pytest.approx(before, abs=1e-2, nan_ok=True)
 
 
+def test_what_is_no_number_spoils_no_other_sequence() -> None:
+    model = classifier()
+    sequences = [ids for ids in conversations() if ids]
+    spoilt = [number for number, ids in enumerate(sequences) if 7 in ids]
+    model.get_input_embeddings().weight.data[7] = math.nan
+    found = Valuer(model).values(sequences, silent)
+    assert 0 < len(spoilt) < len(sequences)
+    assert [number for number, value in enumerate(found) if math.isnan(value)] == spoilt
+    assert found.tolist() == pytest.approx(alone(model, sequences), abs=1e-4, nan_ok=True)
+
+
 def test_what_was_interrupted_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sequences = classifier(), conversations()
     whole = Valuer(model).values(sequences, silent)

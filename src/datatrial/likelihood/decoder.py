@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-Mask = torch.Tensor | dict[str, torch.Tensor]
+Mask: TypeAlias = torch.Tensor | dict[str, torch.Tensor]
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 

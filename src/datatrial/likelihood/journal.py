@@ -58,7 +58,12 @@ class Journal(AbstractContextManager["Journal"]):
         """Notes that a group is finished; about once a second what was noted is written."""
         requests, log_likelihood, greedy = answers
         rows = np.empty(len(requests), _ROW)
-        rows["group"], rows["request"], rows["log_likelihood"], rows["greedy"] = number, requests, log_likelihood, greedy
+        rows["group"], rows["request"], rows["log_likelihood"], rows["greedy"] = (
+            number,
+            requests,
+            log_likelihood,
+            greedy,
+        )
         self._waiting.append(rows)
         if time.monotonic() - self._written >= _SECONDS:
             self._write()

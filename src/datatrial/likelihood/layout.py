@@ -162,7 +162,10 @@ def _cut(trie: Trie, low: int, high: int, done: int, row: int) -> Iterator[Span]
 
 
 def _end_of_span(reached: Ints, repeated: Ints, start: int, row: int) -> int:
-    """How far a span reaches: beyond `row` tokens by as many, at most, as it would cost to cut it there."""
+    """How far a span reaches: beyond `row` tokens by fewer than it would cost to cut it there.
+
+    With a row of one token each branch is a span, with those that equal it.
+    """
     before = reached[start] - repeated[start]  # The first branch brings all of its tokens.
 
     def within(tokens: int) -> int:
@@ -171,7 +174,7 @@ def _end_of_span(reached: Ints, repeated: Ints, start: int, row: int) -> int:
 
     low, high = within(row // 8), within(row)
     if high < len(reached) - 1:
-        high = within(row + int(repeated[low : high + 1].min()))
+        high = within(row + max(int(repeated[low : high + 1].min()) - 1, 0))
     cost = repeated[low : high + 1]
     best = np.flatnonzero(cost == cost.min())
     # Short spans fill rows better, but each repeats what it shares with the one before.

@@ -15,6 +15,8 @@ class PrefixCache(Cache):  # type: ignore[misc]
     the attention mask says what a token sees.
     """
 
+    layers: "list[_Layer]"
+
     def __init__(self, parent: "PrefixCache | None" = None):
         """An empty cache that grows, or one that grows beyond its parent's tokens."""
         super().__init__(layer_class_to_replicate=_Layer)
@@ -29,6 +31,8 @@ class PrefixCache(Cache):  # type: ignore[misc]
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
+    keys: torch.Tensor
+    values: torch.Tensor
     kept = False
     _room: Pair | None = None  # the prefix in each row, and space after it
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WINDOW = 512  # tokens; what lies beyond longer windows would take minutes to try on a CPU
 _NOISE = 4.0  # times what padded batches change
 _ROUNDING = 16.0  # times what the dtype alone lets one expect: more is none, even where padded batches change as much
-_AGREE = 0.7  # of the answers in half precision, where rounding may send a token to other experts; all in float32
+_SHARE = 0.8  # of the answers must agree: rounding may send a token to other experts, and nothing is alike after that
 
 _CANNOT = {
     "trie": "does not take block attention masks",
@@ -55,7 +55,8 @@ def _choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
     if not trials:
         return rows, [f"{name} gives no numbers for random texts: {_INSTEAD['rows']}"]
     eps = _eps(model)
-    rounding = [trial.compare(rows) for trial in trials]
+    with _rounded_otherwise(_base(model), eps):
+        rounding = [trial.compare(rows) for trial in trials]
     refused: list[str] = []
     for way in (Decoder, CachedContexts):
         try:
@@ -116,11 +117,9 @@ class _Trial:
 
 def _agree(found: Sequence[_Comparison], batches: Sequence[_Comparison], trials: Sequence[_Trial], eps: float) -> bool:
     """Whether answers are as near to the plain ones as rounding explains: by what it does in batches, or its kind."""
-    share = 1.0 if eps <= torch.finfo(torch.float32).eps else _AGREE
-    return all(
-        one.gap(share) <= min(_NOISE * batch.gap(1.0) + trial.rounding(eps), _ROUNDING * trial.rounding(eps))
-        for one, batch, trial in zip(found, batches, trials, strict=True)
-    )
+    noise = _NOISE * max(batch.gap(1.0) for batch in batches)
+    expected = [trial.rounding(eps) for trial in trials]
+    return all(one.gap(_SHARE) <= min(noise + by, _ROUNDING * by) for one, by in zip(found, expected, strict=True))
 
 
 def _trials(model: "PreTrainedModel | PeftModel") -> Iterator[_Trial]:
@@ -169,6 +168,22 @@ def _base(model: "PreTrainedModel | PeftModel") -> "PreTrainedModel":
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def _rounded_otherwise(model: "PreTrainedModel", eps: float) -> Iterator[None]:
+    """With embeddings that differ by what rounding does to a number, as do those of every layer after them."""
+    random = torch.Generator().manual_seed(0)
+
+    def rounded(_: torch.nn.Module, __: Any, embeddings: torch.Tensor) -> torch.Tensor:
+        by = 1 + eps * torch.randn(embeddings.shape, generator=random)
+        return (embeddings.float() * by.to(embeddings.device)).to(embeddings.dtype)
+
+    hook = model.get_input_embeddings().register_forward_hook(rounded)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class Trie:
         self.shared: Ints = np.zeros(len(branches) + 1, dtype=np.int64)
         for i in range(1, len(branches)):
             self.shared[i] = _common(self.branches[i - 1].tokens, self.branches[i].tokens)
+        self._before: Ints = np.cumsum([0, *(self.lengths - self.shared[:-1])])  # [n + 1] distinct tokens before each
 
     @classmethod
     def of(cls, requests: Sequence[Request], max_length: int) -> "Trie":
@@ -84,10 +85,7 @@ class Trie:
 
     def tokens(self, low: int, high: int, depth: int) -> int:
         """Distinct tokens of the branches [low, high) below a depth that all of them share."""
-        if low == high:
-            return 0
-        below = self.lengths[low + 1 : high] - np.maximum(self.shared[low + 1 : high], depth)
-        return int(self.lengths[low] - depth + below.sum())
+        return int(self._before[high] - self._before[low] + self.shared[low]) - depth if low < high else 0
 
     def common(self, low: int, high: int) -> int:
         """The depth down to which the branches [low, high) are one and none of their logits is needed."""
