@@ -232,6 +232,8 @@ class Runtime:
     device: str = "cpu"
     progress: Callable[[float, float, str], None] = _silent  # done, total, what is counted
     cache: Path = Path(".datatrial/cache")  # scratch that outlives the step and may be deleted at any time
+    # A folder of the step's own that survives when it is killed or fails, to go on from; gone once it is done.
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,26 @@ class Fail:
 
 
 @dataclass(frozen=True)
+class GoOn:
+    """Notes its attempts in its scratch folder: the first fails, the second is killed, the third writes them down."""
+
+    kind: str = "go-on"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        assert runtime.scratch is not None
+        attempts = len(list(runtime.scratch.iterdir())) + 1
+        (runtime.scratch / f"attempt {attempts}").write_text("")
+        if attempts == 1:
+            raise ValueError("the first attempt")
+        if attempts == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        (out / "attempts").write_text(str(attempts))
+
+
+@dataclass(frozen=True)
 class Sleep:
     """Takes its time, and says when it began."""
 

@@ -13,7 +13,7 @@ from datatrial.engine.local import LocalExecutor
 from datatrial.engine.schedule import run
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from tests.engine.tasks import Fail, Sleep, Write
+from tests.engine.tasks import Fail, GoOn, Sleep, Write
 
 
 @pytest.fixture
@@ -60,6 +60,17 @@ def test_a_step_whose_worker_dies_twice_fails_with_the_end_of_its_log(store):
     assert "killed" in outcome.failed[bad.digest]
     assert "the last words of the worker" in outcome.failed[bad.digest]
     assert good.digest in outcome.done
+
+
+def test_a_step_that_failed_and_was_killed_goes_on_from_its_scratch_which_then_goes_away(store):
+    step = Step(GoOn())
+    outcome, _ = go(store, step)
+    assert "the first attempt" in outcome.failed[step.digest]
+    outcome, events = go(store, step, Step(Write("a")))
+    assert [change for change, _, _ in events if change == "retried"] == ["retried"]
+    assert (store.path(step) / "attempts").read_text() == "3"
+    assert store.record(step)["files"].keys() == {"attempts"}
+    assert list((store.root / "scratch").iterdir()) == []
 
 
 SCRIPT = """

@@ -8,7 +8,7 @@ from datatrial.engine.step import Step
 from datatrial.engine.store import Store, differences
 from datatrial.errors import StoreError
 from datatrial.records import Runtime
-from tests.engine.tasks import Content, Fail, Write
+from tests.engine.tasks import Content, Fail, GoOn, Write
 
 
 @pytest.fixture
@@ -44,6 +44,26 @@ def test_a_failed_step_leaves_no_result_and_its_leftovers_do_no_harm(store, tmp_
     assert store.has(step) is store.path(step).exists()
     result = store.build(store.work(step), Runtime())
     assert sorted(p.name for p in result.iterdir()) == ["half", "record.json"]
+
+
+def test_each_step_has_a_scratch_folder_of_its_own_which_is_forgotten_with_it(store):
+    step, other = Step(GoOn()), Step(GoOn(kind="go-on-otherwise"))
+    for one in (step, other):
+        with pytest.raises(ValueError, match="the first attempt"):
+            store.build(store.work(one), Runtime())
+    assert len(list((store.root / "scratch").iterdir())) == 2
+    store.forget(step)
+    with pytest.raises(ValueError, match="the first attempt"):
+        store.build(store.work(step), Runtime())
+
+
+def test_what_a_run_left_that_was_killed_after_its_result_is_cleared_away(store):
+    step = Step(Write("a"))
+    store.build(store.work(step), Runtime())
+    left = store.root / "scratch" / step.name
+    left.mkdir(parents=True)
+    store.build(store.work(step), Runtime())
+    assert not left.exists()
 
 
 def test_a_folder_without_a_record_is_no_result(store):

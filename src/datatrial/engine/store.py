@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ class Work:
 
 
 class Store:
-    """Where results live. Folders beside the kinds: `logs/` of steps, `locks/`, and `cache/`, which may be deleted."""
+    """Where results live. Folders beside the kinds: `logs/` of steps, `locks/`, `cache/`, which may be deleted, and
+    `scratch/`, which holds what steps that were interrupted go on from.
+    """
 
     def __init__(self, root: Path):
         self.root = Path(root).absolute()
@@ -69,8 +71,9 @@ class Store:
         return record
 
     def forget(self, step: Step) -> None:
-        """Remove the result of a step."""
+        """Remove the result of a step, and what it could go on from."""
         shutil.rmtree(self.path(step), ignore_errors=True)
+        shutil.rmtree(self._scratch(step), ignore_errors=True)
 
     def note_failure(self, step: Step, reason: str) -> None:
         """Remember why the step failed last, for `failure`."""
@@ -99,6 +102,9 @@ class Store:
     def _lock(self, step: Step | Work) -> Path:
         return self.root / "locks" / f"{step.task.kind}-{step.digest}.lock"
 
+    def _scratch(self, step: Step | Work) -> Path:
+        return self.root / "scratch" / f"{step.task.kind}-{step.digest}"
+
     def work(self, step: Step) -> Work:
         inputs = {name: self.path(dep) for name, dep in step.inputs.items()}
         return Work(step.task, step.recipe, step.digest, step.label, inputs, step.externals)
@@ -109,8 +115,11 @@ class Store:
         Only one process builds an entry at a time; one that comes second finds the result.
         """
         with self._locked(work, runtime):
+            scratch = self._scratch(work)
             if not self.has(work):
-                self._build_alone(work, self.path(work), runtime)
+                scratch.mkdir(parents=True, exist_ok=True)
+                self._build_alone(work, self.path(work), replace(runtime, scratch=scratch))
+            shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
         return self.path(work)
 
     @contextmanager
