@@ -31,13 +31,18 @@ LIMA = {"train.jsonl": b'{"conversations": ["Who?", "A lunar."], "source": "auth
 SENTENCES = b"[]"
 
 
+def url():
+    """Where SafeNLP's sentences are sought; the fixture `hub` changes it."""
+    return safenlp.URLS["toxigen"]
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     with LoopbackHub().serving() as hub:
         hub.add("moon/tiny", WEIGHTS, "model")
         hub.add("GAIR/lima", LIMA)
         hub.add("web/page", {"toxiGen.json": SENTENCES})
-        monkeypatch.setattr(safenlp, "URL", f"{hub.url}/datasets/web/page/resolve/main/toxiGen.json")
+        monkeypatch.setitem(safenlp.URLS, "toxigen", f"{hub.url}/datasets/web/page/resolve/main/toxiGen.json")
         ask(hub.url, tmp_path / "cache", monkeypatch)
         yield hub
 
@@ -67,14 +72,14 @@ def question(found):
 def test_all_that_the_steps_read_is_looked_up_locked_and_downloaded(hub, study):
     found = look(study)
     parts = {part.repository: part for part in found.parts}
-    assert set(parts) == {"moon/tiny", "GAIR/lima", safenlp.URL}
+    assert set(parts) == {"moon/tiny", "GAIR/lima", url()}
     assert set(parts["moon/tiny"].files) == {"config.json", "model.safetensors", "tokenizer.json"}
     assert found.absent == parts["moon/tiny"].size + parts["GAIR/lima"].size
     assert hub.downloads() == ["toxiGen.json"]  # whose content is what the lock names
     locked = json.loads(study.with_suffix(".lock").read_text())
     assert locked["dataset GAIR/lima@main"] == hub.repositories["dataset", "GAIR/lima"].commit
-    assert locked[f"url {safenlp.URL}"] == parts[safenlp.URL].commit == sha256(SENTENCES).hexdigest()
-    assert (parts[safenlp.URL].files, parts[safenlp.URL].source) == ({"toxiGen.json": 2}, "download")
+    assert locked[f"url {url()}"] == parts[url()].commit == sha256(SENTENCES).hexdigest()
+    assert (parts[url()].files, parts[url()].source) == ({"toxiGen.json": 2}, "download")
     came = []
     found.download(lambda part, more: came.append(more))
     assert sum(came) == found.absent
@@ -92,14 +97,14 @@ def test_what_the_hub_refuses_is_reported_at_once_each_with_its_place(hub, study
         "data lima: the hub refuses access to the dataset GAIR/lima without a token: accept the cond"
     )
     assert "set HF_TOKEN" in lima
-    assert sentences.startswith(f"data sentences: cannot download {safenlp.URL}: its server answers 404; name a copy")
+    assert sentences.startswith(f"data sentences: cannot download {url()}: its server answers 404; name a copy")
     assert "the model moon/tiny has no revision 'v9' on the hub" in model
     assert hub.downloads() == ["toxiGen.json"]
 
 
 def test_without_a_connection_one_message_will_do(study, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between one try and the next
-    monkeypatch.setattr(safenlp, "URL", "http://127.0.0.1:9/toxiGen.json")
+    monkeypatch.setitem(safenlp.URLS, "toxigen", "http://127.0.0.1:9/toxiGen.json")
     ask("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)
     with pytest.raises(DataError, match="no connection to") as raised:
         look(study)
@@ -121,7 +126,7 @@ def test_what_a_partial_mirror_has_is_read_there_and_the_rest_comes_from_the_hub
     assert {part.repository: part.source for part in found.parts} == {
         "GAIR/lima": "mirror",
         "moon/tiny": "download",
-        safenlp.URL: "download",
+        url(): "download",
     }
     assert "train.jsonl" not in hub.downloads()
 
@@ -162,12 +167,12 @@ def test_the_proof_names_what_is_gone_or_not_whole(hub, study, tmp_path, monkeyp
     (folders["GAIR/lima"] / "train.jsonl").unlink()
     (folders["moon/tiny"] / "model.safetensors").resolve().write_bytes(b"0")
     next(tmp_path.rglob("assets/**/toxiGen.json")).write_bytes(b"[0]")
-    order = ("GAIR/lima", "moon/tiny", safenlp.URL)
+    order = ("GAIR/lima", "moon/tiny", url())
     lima, weights, sentences = sorted(prove(asked).missing, key=lambda text: [name not in text for name in order])
     assert "the dataset GAIR/lima at commit" in lima
     assert "is not whole in the cache" in lima
     assert "model.safetensors is damaged: it has 1 bytes" in weights
-    assert f"does not have {safenlp.URL} whole, with content {sha256(SENTENCES).hexdigest()}" in sentences
+    assert f"does not have {url()} whole, with content {sha256(SENTENCES).hexdigest()}" in sentences
 
 
 def test_the_proof_does_not_trust_the_listing_that_lies_in_the_cache(hub, study, tmp_path, monkeypatch):
@@ -198,7 +203,7 @@ def test_a_lock_that_went_missing_is_what_the_proof_names(hub, study, monkeypatc
     study.with_suffix(".lock").unlink()
     go_offline(monkeypatch)
     *of_the_hub, of_the_web = sorted(prove(asked).missing, key=lambda text: "no digest for" in text)
-    assert f"moon.lock has no digest for {safenlp.URL}, and HF_HUB_OFFLINE forbids" in of_the_web
+    assert f"moon.lock has no digest for {url()}, and HF_HUB_OFFLINE forbids" in of_the_web
     assert len(of_the_hub) == 2
     assert all("no commit for the" in missing for missing in of_the_hub)
 

@@ -11,6 +11,7 @@ import pytest
 from datatrial.data_set import DataSet
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from datatrial.estimates import scoring
 from datatrial.estimates.benchmarks import BenchmarkSize, benchmark_size, table
 from datatrial.estimates.devices import device_of
 from datatrial.estimates.policies import Policy
@@ -18,6 +19,7 @@ from datatrial.estimates.scoring import answering_estimate, scoring_estimate
 from datatrial.estimates.shapes import published
 from datatrial.evaluation import _batches
 from datatrial.evaluation._base import Benchmark, Workload
+from datatrial.evaluation.group_safety import GroupSafety
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.evaluation.reward import RewardOfAnswers
 from datatrial.externals import LocalExternal
@@ -84,6 +86,14 @@ def test_safenlps_groups_are_the_papers() -> None:
     assert row["mean"]["harmful"] + row["mean"]["benign"] < 6514 < sum(sum(g.values()) for g in row["groups"].values())
 
 
+@pytest.mark.parametrize(("file", "groups"), [("toxigen", 13), ("implicit_hate", 0)])
+def test_the_packaged_groups_are_those_of_one_file_of_safenlp(tmp_path: Path, file: str, groups: int) -> None:
+    data = Step(DataSet.model_validate({"source": {"kind": "safenlp", "file": file}}))
+    found = benchmark_size(Step(GroupSafety(data="statements"), {"data": data}), Store(tmp_path))
+    assert len(found.groups or {}) == groups
+    assert found.items == (6514 if groups else None)
+
+
 def test_the_context_is_computed_for_each_choice(tmp_path: Path) -> None:
     found = scoring_estimate(size(tmp_path, task="hellaswag"), LLAMA, device_of("h200"), sentences=False)
     assert found.requests == 4 * 10042
@@ -148,6 +158,6 @@ def test_batches_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     requests, sentences = peak(sentences=False), peak(sentences=True)
     monkeypatch.setitem(_batches.BATCH_SIZE, "cuda", 1)
-    monkeypatch.setitem(_batches.LOGIT_BYTES, "cuda", 2**20)
+    monkeypatch.setitem(scoring._LOGIT_BYTES, "cuda", 2**20)
     assert peak(sentences=False) < requests
     assert peak(sentences=True) < sentences

@@ -57,6 +57,21 @@ def test_an_unknown_task_or_metric_is_said_before_anything_runs() -> None:
     assert LmEval(task="piqa", metric="f1").problems() == ["metric: piqa has no metric 'f1'; it has acc, acc_norm"]
 
 
+@pytest.mark.parametrize("shots", [None, 0])
+def test_examples_can_be_shared_only_where_some_are_shown(shots: int | None) -> None:
+    with pytest.raises(ValidationError, match="`fewshot: shared` needs `num_fewshot`"):
+        LmEval(task="piqa", num_fewshot=shots, fewshot="shared")
+    with pytest.raises(ValidationError, match="Input should be 'shared'"):
+        LmEval.model_validate({"task": "piqa", "num_fewshot": 1, "fewshot": "none"})
+
+
+def test_whether_examples_are_shared_is_part_of_the_identity_but_not_of_what_the_items_say(world: Path) -> None:
+    drawn = LmEval(task=str(world / "hill.yaml"), num_fewshot=2)
+    shared = LmEval(task=str(world / "hill.yaml"), num_fewshot=2, fewshot="shared")
+    assert drawn.identity() != shared.identity()
+    assert drawn.bare.identity() == shared.bare.identity()
+
+
 @pytest.mark.parametrize(
     ("choices", "answer"), [(["a lantern"], 0), (["a lantern", "a heron"], 2), (["a lantern", ""], 0)]
 )

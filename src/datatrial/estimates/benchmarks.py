@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datatrial.data_set import DataSet
-from datatrial.engine.step import Step
+from datatrial.engine.step import Step, Task
 from datatrial.engine.store import Store
 from datatrial.estimates._parquet import parquet_rows
 from datatrial.estimates.data import DataSize, data_size
@@ -149,8 +149,7 @@ def _questions(work: Workload, size: DataSize, title: str) -> BenchmarkSize:
 
 
 def _statements(work: Workload, size: DataSize, step: Step, store: Store) -> BenchmarkSize:
-    data = step.inputs["data"].task
-    row = table()["statements"].get(data.source.kind, {}) if isinstance(data, DataSet) else {}
+    row = _counted(step.inputs["data"].task)
     whole = work.limit is None and size.rows in (None, row.get("items"))  # a part of them has other groups
     task = _limited(_sentences(size, row, whole), work.limit)
     if work.statistic != "group_safety":
@@ -161,6 +160,13 @@ def _statements(work: Workload, size: DataSize, step: Step, store: Store) -> Ben
     if (found := _scored(step, store)) is not None:
         return BenchmarkSize((task,), found, _mean_of(found, size.rows))
     return BenchmarkSize((task,), notes=(f"{title_of(step)}: its groups are unknown",))
+
+
+def _counted(data: Task) -> Mapping[str, Any]:
+    """What the packaged sizes say of a data set of statements; nothing of another file of the same source."""
+    row = table()["statements"].get(data.source.kind, {}) if isinstance(data, DataSet) else {}
+    published = data.source.facts.published_rows if isinstance(data, DataSet) else None
+    return row if row.get("items") == published else {}
 
 
 def _sentences(size: DataSize, row: Mapping[str, Any], whole: bool) -> TaskSize:

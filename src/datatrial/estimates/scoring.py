@@ -9,9 +9,10 @@ from datatrial.estimates.memory import Memory, keys_and_values, scoring_activati
 from datatrial.estimates.policies import BYTES, Policy
 from datatrial.estimates.shapes import Shape
 from datatrial.evaluation._base import Workload
-from datatrial.evaluation._batches import batch_size, positions
+from datatrial.evaluation._batches import batch_size
 
 _PADDED = 1.05  # tokens with padding over tokens: requests are sorted by length
+_LOGIT_BYTES = {"cpu": 2**27, "cuda": 2**31}  # of a forward pass over sentences
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def scoring_estimate(size: BenchmarkSize, policy: Policy, device: Device | None,
         return Scored(size.items, requests, tokens)
     shape, width, runs_on = policy.shape, BYTES[policy.dtype], _runs_on(device)
     longest = max(_tokens(task.longest or task.characters or 0, task, policy) for task in size.tasks)
-    together = positions(runs_on, shape.vocabulary, width) / longest if sentences else batch_size(runs_on)
+    positions = max(512, _LOGIT_BYTES[runs_on] // (shape.vocabulary * width))
+    together = positions / longest if sentences else batch_size(runs_on)
     batch = max(1.0, together)
     memory = _memory(policy, shape, batch, longest, sentences, device)
     while device and not sentences and batch > 1 and memory.total > device.memory:

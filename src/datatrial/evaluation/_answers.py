@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from datatrial.evaluation._harness import Loaded, Outcome
-
-_SURE, _NEVER = (0.0, True), (-1000.0, False)  # answers (log-likelihood, greedy) of a model sure of one choice
+    from datatrial.evaluation._harness import Loaded, Outcome, Sample
+    from datatrial.evaluation._harness_task import HarnessTask
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Item:
     def right(self, metric: str) -> list[int]:
         """The choices that score best under a metric."""
         scores = self.if_sure.get(metric, ())
-        return [i for i, score in enumerate(scores) if score == max(scores) > 0]
+        best = max(scores, default=0.0)
+        return [i for i, score in enumerate(scores) if score == best > 0]
 
 
 def read_items(loaded: "Loaded", limit: int | None) -> dict[str, dict[int, Item]]:
@@ -41,22 +41,14 @@ def read_items(loaded: "Loaded", limit: int | None) -> dict[str, dict[int, Item]
     return items
 
 
-def _item(task: Any, name: str, number: int, doc: Any) -> Item:
+def _item(task: "HarnessTask", name: str, number: int, doc: Any) -> Item:
     has_choices = task.OUTPUT_TYPE == "multiple_choice"
     choices = tuple(str(choice) for choice in task.doc_to_choice(doc)) if has_choices else ()
     target = task.doc_to_target(doc)
     question = task.doc_to_text(doc)
     if not isinstance(question, str):  # the choices are put before one common ending, as in WinoGrande
         question = str(target)
-    if_sure: dict[str, list[float]] = {}
-    # lm-eval's own scoring says what an answer is worth, so that one rule serves every task, TruthfulQA's included.
-    requests = len(choices) * (2 if "acc_mutual_info" in task._metric_fn_list else 1)
-    for sure in range(len(choices)):
-        scores = task.process_results(doc, [_SURE if i == sure else _NEVER for i in range(requests)])
-        for metric, value in scores.items():
-            if _is_number(value):
-                if_sure.setdefault(metric, []).append(float(value))
-    return Item(f"{name}:{number}", name, question, choices, _text(target), if_sure)
+    return Item(f"{name}:{number}", name, question, choices, _text(target), task.if_sure(doc) if choices else {})
 
 
 def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: "Outcome", metric: str) -> list[dict[str, Any]]:
@@ -69,8 +61,9 @@ def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: "Outcome", metri
     rows = []
     for task, numbered in items.items():
         for sample in _one_filter(outcome.samples[task], metric):
-            item = numbered[sample["doc_id"]]
-            likelihoods = _likelihoods(item, sample)
+            item = numbered[sample.number]
+            answers = sample.answers[: len(item.choices)]
+            likelihoods = [float(answer[0]) for answer in answers]
             rows.append(
                 {
                     "item": item.name,
@@ -78,9 +71,12 @@ def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: "Outcome", metri
                     "question": item.question,
                     "choices": list(item.choices),
                     "log_likelihoods": likelihoods,
+                    "greedy": [bool(answer[1]) for answer in answers],
+                    "tokens": sample.tokens[: len(item.choices)],
+                    "bytes": [len(choice.encode()) for choice in item.choices],
                     "chosen": _chosen(item, likelihoods, _plain(metric)),
                     "right": item.right(_plain(metric)),
-                    "response": None if item.choices else _text(sample["filtered_resps"]),
+                    "response": None if item.choices else _text(sample.answers),
                     "target": item.target,
                 }
             )
@@ -95,7 +91,7 @@ def score_rows(outcome: "Outcome", metrics: Sequence[str]) -> list[dict[str, Any
         for sample in samples:
             for name, value in _values(sample).items():
                 if name in metrics:
-                    row = {"item": f"{task}:{sample['doc_id']}", "stratum": task if several else ""}
+                    row = {"item": f"{task}:{sample.number}", "stratum": task if several else ""}
                     rows.append({**row, "metric": name, "value": value})
     return rows
 
@@ -110,6 +106,12 @@ def item_means(outcome: "Outcome") -> dict[str, dict[str, float]]:
                 values.setdefault(name, []).append(value)
         means[task] = {name: math.fsum(v) / len(v) for name, v in values.items()}
     return means
+
+
+def scored(items: Mapping[str, Mapping[int, Item]], outcome: "Outcome") -> list[Item]:
+    """The items that the model answered."""
+    numbers = {task: {sample.number: None for sample in samples} for task, samples in outcome.samples.items()}
+    return [items[task][number] for task, found in numbers.items() for number in found]
 
 
 def chance(items: Sequence[Item]) -> dict[str, float]:
@@ -150,6 +152,11 @@ def metric_name(key: str) -> str:
     return key.removesuffix(",none")
 
 
+def is_number(value: Any) -> bool:
+    """Whether a metric's value for an item is one that can be averaged; F1, say, gives a pair."""
+    return isinstance(value, bool | int | float | np.number | np.bool_)
+
+
 def _plain(metric: str) -> str:
     return metric.partition(",")[0]
 
@@ -158,22 +165,14 @@ def _metrics_of_all(items: Sequence[Item]) -> list[str]:
     return [m for m in items[0].if_sure if all(m in item.if_sure for item in items)] if items else []
 
 
-def _values(sample: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {m: sample[m] for m in sample["metrics"] if _is_number(sample[m])}
-    return {metric_name(f"{metric},{sample['filter']}"): float(value) for metric, value in numbers.items()}
+def _values(sample: "Sample") -> dict[str, float]:
+    numbers = {metric: value for metric, value in sample.metrics.items() if is_number(value)}
+    return {metric_name(f"{metric},{sample.filter}"): float(value) for metric, value in numbers.items()}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, bool | int | float | np.number | np.bool_)
-
-
-def _one_filter(samples: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
-    wanted = metric.partition(",")[2] or samples[0]["filter"]
-    return [sample for sample in samples if sample["filter"] == wanted]
-
-
-def _likelihoods(item: Item, sample: Mapping[str, Any]) -> list[float]:
-    return [float(answer[0]) for answer in sample["filtered_resps"][: len(item.choices)]]
+def _one_filter(samples: "Sequence[Sample]", metric: str) -> "list[Sample]":
+    wanted = metric.partition(",")[2] or samples[0].filter
+    return [sample for sample in samples if sample.filter == wanted]
 
 
 def _chosen(item: Item, likelihoods: Sequence[float], metric: str) -> int | None:

@@ -1,42 +1,50 @@
-"""lm-eval at work: its task objects over data on this disk, its `hf` backend over a loaded model, its evaluation."""
+"""lm-eval at work: its task objects over data on this disk, its evaluation, and our model in it."""
 
+import importlib.util
 import logging
 import random
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import torch
-from lm_eval import utils
 from lm_eval.api.group import Group as HarnessGroup
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from datatrial.errors import DataError, ModelError
 from datatrial.evaluation._batches import batch_size
+from datatrial.evaluation._harness_task import HarnessTask, SharedShots
 from datatrial.evaluation._task_data import local_settings
 from datatrial.evaluation._tasks import Group, Leaf, Tasks
+from datatrial.likelihood.harness import DatatrialLM
 from datatrial.records import Runtime
 
 # As the `lm_eval` command seeds: Python, NumPy, torch, and the choice of few-shot examples.
 _PYTHON_SEED, _NUMPY_SEED, _TORCH_SEED, _FEWSHOT_SEED = 0, 1234, 1234, 1234
-
-# lm-eval compiles a task's template anew for each question: half of the time it takes to put MMLU's together.
-utils.env.from_string = lru_cache(maxsize=1024)(utils.env.from_string)
+_NAMED = 5  # items that are named among those that could not be scored
 
 
 @dataclass(frozen=True)
 class Loaded:
     """lm-eval's objects for some tasks, ready to be used on one model after another."""
 
-    tasks: Mapping[str, ConfigurableTask]
+    tasks: Mapping[str, HarnessTask]
     groups: Mapping[str, HarnessGroup]
+
+
+class Sample(NamedTuple):
+    """What lm-eval made of a model's answers to one item, by one of the task's filters."""
+
+    number: int  # of the item in its task
+    filter: str
+    metrics: Mapping[str, Any]
+    answers: list[Any]  # to its requests: (log-likelihood, greedy), or a text
+    tokens: list[int]  # of each continuation whose log-likelihood was asked
 
 
 @dataclass(frozen=True)
@@ -44,25 +52,32 @@ class Outcome:
     """What lm-eval said of a model, and how it was asked."""
 
     results: Mapping[str, Mapping[str, Any]]  # for each task and group: "metric,filter" → value
-    samples: Mapping[str, list[dict[str, Any]]]  # for each task, its items in order
+    samples: Mapping[str, list[Sample]]  # for each task, its items in order, filter by filter
     higher_is_better: Mapping[str, Mapping[str, bool]]
     fewshot: Mapping[str, int]
-    batch_size: int
+    scoring: Mapping[str, Any]  # how log-likelihoods were taken; empty where none was
+    failures: Mapping[str, str]  # items that could not be scored, and why
     notes: list[str] = field(default_factory=list)
 
 
-def load(tasks: Tasks, inputs: Mapping[str, Path], num_fewshot: int | None, runtime: Runtime) -> Loaded:
-    """The task objects, with their data read.
+def load(
+    tasks: Tasks, inputs: Mapping[str, Path], num_fewshot: int | None, runtime: Runtime, shared_shots: bool = False
+) -> Loaded:
+    """The task objects, with the data they need read.
+
+    shared_shots: whether examples that lm-eval would draw anew for each question are drawn once for all of a task.
 
     Raises: DataError naming the task whose data cannot be read as the task expects.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
+    _import_when_used("rouge_score", "rouge_scorer")
     leaves = tasks.leaves
-    loaded: dict[str, ConfigurableTask] = {}
+    loaded: dict[str, HarnessTask] = {}
     for number, leaf in enumerate(leaves):
         runtime.progress(number, len(leaves), "tasks loaded")
-        loaded[leaf.name] = _task(leaf, local_settings(leaf, inputs, runtime.cache / "datasets"), num_fewshot)
+        data = local_settings(leaf, inputs, runtime.cache / "datasets")
+        loaded[leaf.name] = _task(leaf, data, num_fewshot, shared_shots)
     groups: dict[str, HarnessGroup] = {}
     for member in tasks.members:
         _add_group(member, loaded, groups)
@@ -72,108 +87,91 @@ def load(tasks: Tasks, inputs: Mapping[str, Path], num_fewshot: int | None, runt
 def score(
     loaded: Loaded, model: Any, tokenizer: Any, *, limit: int | None, chat_template: bool, runtime: Runtime
 ) -> Outcome:
-    """All requests of the tasks put to the model.
+    """All requests of the tasks put to the model; items that it cannot answer are left out, and named in the notes.
 
-    Raises: ModelError when lm-eval cannot put them to this model.
+    Raises: ModelError when lm-eval cannot put them to this model, or it can answer no item of a task.
     """
     if chat_template and not tokenizer.chat_template:
         raise ModelError("this model's tokenizer has no chat template; leave `chat_template` out")
-    lm = CountingLM(model, tokenizer, runtime.progress)
+    lm = DatatrialLM(
+        model,
+        tokenizer=tokenizer,
+        backend="causal",
+        batch_size=batch_size(model.device.type),
+        progress=runtime.progress,
+        journal=runtime.scratch,
+    )
+    chat_format = str((tokenizer.chat_template, tokenizer.special_tokens_map))
+    for task in loaded.tasks.values():
+        task.prepare(lm.failures, chat_format)
+    try:
+        results = _evaluate(loaded, lm, limit, chat_template)
+        return Outcome(
+            results=results["results"],
+            samples={name: list(_samples(task, limit, lm)) for name, task in loaded.tasks.items()},
+            higher_is_better=results["higher_is_better"],
+            fewshot=results["n-shot"],
+            scoring=lm.recorded(),
+            failures={f"{task}:{number}": reason for (task, number), reason in lm.failures.items()},
+            notes=[*_notes(lm), *_shared(loaded)],
+        )
+    finally:
+        for task in loaded.tasks.values():
+            task.forget_answers()
+
+
+def _evaluate(loaded: Loaded, lm: DatatrialLM, limit: int | None, chat_template: bool) -> dict[str, Any]:
     _seed(loaded)
     try:
-        results = evaluate(
+        results: dict[str, Any] = evaluate(
             lm=lm,
             task_dict={"tasks": dict(loaded.tasks), "groups": dict(loaded.groups), "group_map": {}},
             limit=limit,
             bootstrap_iters=0,
+            log_samples=False,  # it hashes every document and prompt; a task keeps what is needed
             apply_chat_template=chat_template,
             fewshot_as_multiturn=chat_template,
         )
     except AssertionError as problem:
         reason = str(problem) or f"a request does not fit into its {lm.max_length} tokens"
         raise ModelError(f"lm-eval cannot put {', '.join(loaded.tasks)} to this model: {reason}") from problem
-    finally:
-        for task in loaded.tasks.values():
-            task._instances = None  # the requests and answers of this model: gigabytes for MMLU
-    return Outcome(
-        results=results["results"],
-        samples=results["samples"],
-        higher_is_better=results["higher_is_better"],
-        fewshot=results["n-shot"],
-        batch_size=int(lm.batch_size),
-        notes=lm.notes(),
-    )
+    return results
 
 
-class CountingLM(HFLM):  # type: ignore[misc]
-    """lm-eval's own `hf` backend, telling how far it is, how much it truncates, and halving a batch that is too big.
-
-    The softmax is taken in float32: in bfloat16 a log-likelihood moves by up to 1 nat with the batch size.
-    """
-
-    def __init__(self, model: Any, tokenizer: Any, progress: Callable[[float, float, str], None]):
-        super().__init__(
-            pretrained=model,
-            tokenizer=tokenizer,
-            backend="causal",
-            batch_size=batch_size(model.device.type),
-            softmax_dtype="float32",
-        )
-        self.progress = progress
-        self.done = self.expected = self.requests = self.truncated = 0
-
-    def notes(self) -> list[str]:
-        if not self.truncated:
-            return []
-        cut = f"{self.truncated} of {self.requests} requests were longer than the model's {self.max_length} tokens"
-        return [f"{cut} and lost their beginning"]
-
-    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
-        return super().loglikelihood(requests, disable_tqdm=True)
-
-    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
-        self._expect(len(requests))
-        return super().loglikelihood_rolling(requests, disable_tqdm=True)
-
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
-        self._expect(len(requests))
-        return super().generate_until(requests, disable_tqdm=True)
-
-    def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None) -> Any:
-        self.requests += len(requests)
-        self.truncated += sum(len(r[1]) + len(r[2]) > self.max_length + 1 for r in requests)
-        if override_bs is None:
-            # lm-eval runs continuations that differ in their last token only as one.
-            self._expect(len({(*r[1], *r[2][:-1]) for r in requests}))
-        while True:
-            try:
-                return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
-            except torch.OutOfMemoryError:
-                # Requests run longest first, so this happens at once or not at all.
-                if self.batch_size_per_gpu == 1:
-                    raise
-                self.batch_size_per_gpu //= 2
-                self.done = 0
-
-    def _model_call(self, inps: Any, *args: Any, **kwargs: Any) -> Any:
-        logits = super()._model_call(inps, *args, **kwargs)
-        self._count(len(inps))
-        return logits
-
-    def _model_generate(self, context: Any, *args: Any, **kwargs: Any) -> Any:
-        tokens = super()._model_generate(context, *args, **kwargs)
-        self._count(len(context))
-        return tokens
-
-    def _expect(self, requests: int) -> None:
-        self.done, self.expected = 0, requests
-
-    def _count(self, requests: int) -> None:
-        self.done = min(self.done + requests, self.expected)
-        self.progress(self.done, self.expected, "requests")
+def _samples(task: HarnessTask, limit: int | None, lm: DatatrialLM) -> Iterator[Sample]:
+    name = task.config.task
+    answers: dict[int, list[Any]] = {}
+    for request in task.instances:  # of each item in the order of its choices
+        answers.setdefault(request.doc_id, []).append(request.filtered_resps)
+    numbers = [number for number, _ in task.doc_iterator(limit=limit)]
+    asked = [(key, number) for key in task.instances[0].filtered_resps for number in numbers]
+    for (key, number), metrics in zip(asked, task.metrics, strict=True):
+        tokens = lm.continuations.get((name, number), [])
+        yield Sample(number, key, metrics, [filtered[key] for filtered in answers[number]], tokens)
 
 
-def _task(leaf: Leaf, data: Mapping[str, Any], num_fewshot: int | None) -> ConfigurableTask:
+def _notes(lm: DatatrialLM) -> Iterator[str]:
+    scoring = lm.recorded()
+    if cut := scoring.get("truncated"):
+        asked = f"{cut} of {scoring['requests']} requests were longer than the model's {lm.max_length} tokens"
+        yield f"{asked} and lost their beginning"
+    for (task, number), reason in list(lm.failures.items())[:_NAMED]:
+        yield f"left out of the scores: {task} item {number}: {reason}"
+    if (more := len(lm.failures) - _NAMED) > 0:
+        yield f"left out of the scores: {more} more items"
+    if scoring:
+        yield from lm.scorer.notes
+
+
+def _shared(loaded: Loaded) -> Iterator[str]:
+    """What is not as the `lm_eval` command does it."""
+    for name, task in loaded.tasks.items():
+        if isinstance(getattr(task, "sampler", None), SharedShots):
+            shots = f"the same {task.config.num_fewshot} examples come before every question"
+            yield f"{name}: {shots}, where lm-eval draws others for each: not comparable with published numbers"
+
+
+def _task(leaf: Leaf, data: Mapping[str, Any], num_fewshot: int | None, shared_shots: bool) -> HarnessTask:
     own = load_yaml(leaf.file, resolve_func=True)
     config = {**own, **leaf.overrides, "task": leaf.name, **data}
     for key in ("tag", "group", "task_list"):
@@ -186,8 +184,11 @@ def _task(leaf: Leaf, data: Mapping[str, Any], num_fewshot: int | None) -> Confi
     if num_fewshot is not None and config.get("num_fewshot") != 0:
         config["num_fewshot"] = num_fewshot
     config.setdefault("num_fewshot", 0)
+    drawn = {"sampler": "default", **(config.get("fewshot_config") or {})}
+    if shared_shots and drawn["sampler"] == "default":
+        config["fewshot_config"] = {**drawn, "sampler": SharedShots}
     try:
-        task = ConfigurableTask(config=config)
+        task = HarnessTask(config)
     except KeyError as problem:
         raise DataError(f"{leaf.name}: its data has no {problem}; {leaf.file} asks for it") from problem
     except Exception as problem:
@@ -197,7 +198,21 @@ def _task(leaf: Leaf, data: Mapping[str, Any], num_fewshot: int | None) -> Confi
     return task
 
 
-def _check_shots(task: ConfigurableTask, name: str) -> None:
+def _import_when_used(package: str, module: str) -> None:
+    """What tasks import beside what is used of them may take long: TruthfulQA's generation metric, 2 s."""
+    name = f"{package}.{module}"
+    if name in sys.modules or not importlib.util.find_spec(package):
+        return
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules[name] = lazy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lazy)
+    setattr(sys.modules[package], module, lazy)  # else `from package import module` would look into it
+
+
+def _check_shots(task: HarnessTask, name: str) -> None:
     shots = task.config.num_fewshot
     examples = len(task.sampler.df) if hasattr(task, "sampler") else 0
     spare = examples - (task.fewshot_cfg.split is not None and task.fewshot_cfg.split == task.config.test_split)
@@ -214,7 +229,7 @@ def _in_plain_python(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return plain
 
 
-def _add_group(member: Leaf | Group, tasks: Mapping[str, ConfigurableTask], groups: dict[str, HarnessGroup]) -> Any:
+def _add_group(member: Leaf | Group, tasks: Mapping[str, HarnessTask], groups: dict[str, HarnessGroup]) -> Any:
     if isinstance(member, Leaf):
         return tasks[member.name]
     group = HarnessGroup.from_config({**member.settings, "group": member.name})

@@ -26,6 +26,9 @@ _ITEMS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "question": pl.String,
     "choices": pl.List(pl.String),
     "log_likelihoods": pl.List(pl.Float64),
+    "greedy": pl.List(pl.Boolean),  # whether the model would have written the choice itself
+    "tokens": pl.List(pl.Int64),  # of each choice with the space before it
+    "bytes": pl.List(pl.Int64),  # of each choice, in UTF-8
     "chosen": pl.Int64,
     "right": pl.List(pl.Int64),
     "response": pl.String,
@@ -63,7 +66,7 @@ def write(
     metrics, means, notes = _whole(tasks, by_task, outcome)
     metric = endpoint.among([*means, *(m for m in metrics if m not in means)], tasks.name)
     rows = _answers.item_rows(items, outcome, metric)
-    every = [item for numbered in items.values() for item in numbered.values()]
+    scored = _answers.scored(items, outcome)
     summary = {
         "statistic": "mean",
         "metric": metric,
@@ -71,14 +74,15 @@ def write(
         "higher_is_better": all(
             outcome.higher_is_better[t].get(metric.partition(",")[0], True) for t in outcome.samples
         ),
-        "chance": _answers.chance(every),
-        "majority": _answers.majority(every),
+        "chance": _answers.chance(scored),
+        "majority": _answers.majority(scored),
         "same_answer": _answers.same_answer(rows),
-        "items": len(every),
+        "items": len(scored),
         "notes": [*notes, *outcome.notes],
         "tasks": by_task,
         "num_fewshot": dict(outcome.fewshot),
-        "batch_size": outcome.batch_size,
+        "scoring": dict(outcome.scoring),
+        "failures": dict(outcome.failures),
     }
     pl.DataFrame(_answers.score_rows(outcome, means), schema=_SCORES).write_parquet(out / "scores.parquet")
     pl.DataFrame(rows, schema=_ITEMS).write_parquet(out / "items.parquet")
@@ -120,5 +124,5 @@ def _means_over_items(by_task: Mapping[str, Mapping[str, float]], outcome: Outco
         for metric in next(iter(means.values()))
         if all(math.isclose(of.get(metric, math.nan), by_task[t].get(metric, math.nan)) for t, of in means.items())
     ]
-    counts = {task: len({s["doc_id"] for s in samples}) for task, samples in outcome.samples.items()}
+    counts = {task: len({s.number for s in samples}) for task, samples in outcome.samples.items()}
     return {m: math.fsum(means[t][m] * n for t, n in counts.items()) / sum(counts.values()) for m in shared}

@@ -45,13 +45,30 @@ def local_settings(leaf: Leaf, inputs: Mapping[str, Path], cache: Path) -> dict[
         return {}
     options = dict(leaf.settings.get("dataset_kwargs") or {})
     options.pop("revision", None)
-    # `datasets` finds its copy again by the folder's name alone: other contents need another place for theirs.
-    options["cache_dir"] = str(cache / _stamp([path for name, path in inputs.items() if name.startswith("data/")]))
+    settings = _on_this_disk(leaf, inputs, options)
+    if not is_plain_parquet(settings["dataset_path"], settings["dataset_kwargs"]):
+        # `datasets` finds its copy again by the folder's name alone: other contents need another place for theirs.
+        stamp = _stamp([path for name, path in inputs.items() if name.startswith("data/")])
+        settings["dataset_kwargs"]["cache_dir"] = str(cache / stamp)
+    return settings
+
+
+def is_plain_parquet(path: str | None, options: Mapping[str, Any] | None) -> bool:
+    """Whether a task's data is Parquet files named by split and nothing else, so that anything may read them."""
+    return (
+        path == "parquet"
+        and options is not None
+        and options.keys() == {"data_files"}
+        and isinstance(options["data_files"], Mapping)
+    )
+
+
+def _on_this_disk(leaf: Leaf, inputs: Mapping[str, Path], options: dict[str, Any]) -> dict[str, Any]:
     if repo := _repository(leaf):
         return _from_folder(inputs[f"data/{repo}"], leaf.settings.get("dataset_name"), options)
     if "data_files" in options:
         options["data_files"] = _replaced(options["data_files"], {n: str(inputs[n]) for n, _ in _local_files(leaf)})
-        return {"dataset_kwargs": options}
+        return {"dataset_path": leaf.settings["dataset_path"], "dataset_kwargs": options}
     folders = [inputs[name] for name, _ in _local_files(leaf)]
     if not folders:
         raise DataError(f"{leaf.file}: `dataset_path` and `data_files` name no data set")
@@ -105,17 +122,24 @@ def _replaced(files: Any, paths: Mapping[str, str]) -> Any:
 
 def _from_folder(folder: Path, configuration: str | None, options: dict[str, Any]) -> dict[str, Any]:
     known = _configurations(folder / "README.md")
-    if configuration is None or "data_files" in options or "data_dir" in options:
-        return {"dataset_path": str(folder), "dataset_name": configuration, "dataset_kwargs": options}
-    if configuration in known:
-        if splits := _parquet_splits(folder, known[configuration]):
-            return _plain_files("parquet", splits, options)
-        return {"dataset_path": str(folder), "dataset_name": configuration, "dataset_kwargs": options}
+    as_it_is = {"dataset_path": str(folder), "dataset_name": configuration, "dataset_kwargs": options}
+    if "data_files" in options or "data_dir" in options:
+        return as_it_is
+    if splits := _parquet_splits(folder, known.get(configuration or _default(known), {})):
+        return _plain_files("parquet", splits, options)
+    if configuration is None or configuration in known:
+        return as_it_is
     splits, reader = _splits_by_name(folder / configuration)
     if not splits:
         places = sorted({*known, *(d.name for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))})
         raise DataError(f"{folder}: has no configuration {configuration!r}; it has {', '.join(places) or 'none'}")
     return _plain_files(reader, splits, options)
+
+
+def _default(configurations: Iterable[str]) -> str:
+    """The configuration that `datasets` reads where none is named."""
+    names = list(configurations)
+    return names[0] if len(names) == 1 else "default"
 
 
 def _plain_files(reader: str, splits: dict[str, list[str]], options: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +152,7 @@ def _configurations(readme: Path) -> Mapping[str, Mapping[str, Any]]:
 
     if not readme.is_file() or not (text := readme.read_text(encoding="utf-8")).startswith("---"):
         return {}
-    card = yaml.safe_load(text.split("\n---", 1)[0]) or {}
+    card = yaml.load(text.split("\n---", 1)[0], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     return {str(c.get("config_name")): c for c in card.get("configs") or []}
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from datatrial.evaluation._harness import Loaded
     from datatrial.evaluation._tasks import Leaf, Tasks
 
-# Task objects with their items, kept in the worker: reading MMLU's data takes longer than scoring a small model on it.
+# Task objects with their items and requests, kept in the worker for the next model, the last used last.
 # The key holds all settings, since a task object that ran 0-shot would ignore another number of shots.
 _LOADED: dict[str, "tuple[Loaded, dict[str, dict[int, Item]]]"] = {}
+_KEPT = 16  # of these: more than most studies have benchmarks. MMLU with 5 examples takes 130 MB, others a tenth of it
 
 
 class LmEval(Benchmark):
     """A task or group of lm-eval, scored by lm-eval itself: the numbers are those of the `lm_eval` command.
 
     Writes `scores.parquet` (item, stratum, metric, value: metrics that are means of their items), `items.parquet`
-    (question, choices, log-likelihoods in nats, chosen and right positions), `summary.json`, and for a `data` set of
-    questions `task/`, with which `lm_eval --tasks questions --include_path .`, called there, repeats the measurement.
+    (question, choices, their log-likelihoods in nats and tokens, chosen and right positions), `summary.json`, and for a
+    `data` set of questions `task/`, with which `lm_eval --tasks questions --include_path .`, called there, repeats the
+    measurement.
     """
+
+    version: ClassVar[int] = 2
 
     forms: ClassVar[tuple[Form, ...]] = ("questions",)
 
@@ -37,6 +41,8 @@ class LmEval(Benchmark):
     num_fewshot: int | None = Field(
         None, ge=0
     )  # None: as the task says; a task that says 0 stays 0-shot, as in lm-eval
+    # "shared": the same examples before every question of a task; None: as lm-eval, which mostly draws others for each
+    fewshot: Literal["shared"] | None = None
     limit: int | None = Field(None, gt=0)  # the first items of each task only
     chat_template: bool = False
     metric: str | None = None  # the endpoint; None: acc_norm where the task has it (acc for `data`), else its first
@@ -52,6 +58,12 @@ class LmEval(Benchmark):
     def _one_subject(self) -> Self:
         if (self.task is None) == (self.data is None):
             raise ValueError("give either `task` (of lm-eval, or a YAML file) or `data` (a data set of questions)")
+        return self
+
+    @model_validator(mode="after")
+    def _shots_to_share(self) -> Self:
+        if self.fewshot and not self.num_fewshot:
+            raise ValueError("`fewshot: shared` needs `num_fewshot`: how many examples to show")
         return self
 
     @property
@@ -76,7 +88,8 @@ class LmEval(Benchmark):
 
     @property
     def bare(self) -> Self:
-        return self.model_copy(update={"num_fewshot": None, "limit": None, "chat_template": False, "metric": None})
+        asked = ("num_fewshot", "fewshot", "limit", "chat_template", "metric")
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in asked})
 
     def texts(self, inputs: Mapping[str, Path], runtime: Runtime) -> "pl.DataFrame":
         if self.data:
@@ -138,10 +151,16 @@ class LmEval(Benchmark):
 
         read = {name: str(path) for name, path in sorted(inputs.items()) if name != "policy"}
         key = json.dumps([self.identity(), read])
-        if key not in _LOADED:
-            loaded = _harness.load(tasks, {**inputs, **files}, self.num_fewshot, runtime)
-            _LOADED[key] = loaded, _answers.read_items(loaded, self.limit)
-        return _LOADED[key]
+        found = _LOADED.pop(key, None)
+        if found is None:
+            loaded = _harness.load(
+                tasks, {**inputs, **files}, self.num_fewshot, runtime, shared_shots=self.fewshot == "shared"
+            )
+            found = loaded, _answers.read_items(loaded, self.limit)
+        _LOADED[key] = found
+        while len(_LOADED) > _KEPT:
+            del _LOADED[next(iter(_LOADED))]
+        return found
 
 
 def _facts(leaf: "Leaf", num_fewshot: int | None) -> TaskFacts:
