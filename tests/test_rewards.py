@@ -10,6 +10,8 @@ import pytest
 
 from datatrial import rewards
 from datatrial.errors import DataError, ModelError
+from datatrial.likelihood import scorer
+from datatrial.likelihood.budget import Budget
 from datatrial.policies import load_base, load_tokenizer
 from datatrial.records import Message, ModelRef
 from datatrial.rewards import RewardModel, reward_scores, with_score_head
@@ -70,10 +72,10 @@ def test_rewards_are_those_of_transformers_one_at_a_time(reward_model: Path) -> 
 def test_they_do_not_depend_on_what_else_is_scored(
     reward_model: Path, monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
-    model = RewardModel.load(reward_model, "cpu")
     turns = conversations()
-    one_by_one = [model.rewards([one], silent)[0] for one in turns]
-    monkeypatch.setattr(rewards, "_TOKENS", {"cpu": tokens})
+    one_by_one = [RewardModel.load(reward_model, "cpu").rewards([one], silent)[0] for one in turns]
+    monkeypatch.setattr(scorer, "budget_for", lambda model: Budget(row=tokens, tokens=tokens, logits=9, keep=8))
+    model = RewardModel.load(reward_model, "cpu")
     assert model.rewards(turns, silent) == pytest.approx(one_by_one, abs=1e-5)
     assert model.rewards(turns[::-1], silent) == pytest.approx(one_by_one[::-1], abs=1e-5)
 
@@ -133,10 +135,18 @@ def test_a_long_prompt_loses_its_start_where_it_did_in_training(reward_model: Pa
     assert short.of_tokens([kept], silent) == pytest.approx([whole], abs=1e-6)
 
 
-def test_progress_counts_the_distinct_answers(reward_model: Path) -> None:
+def test_progress_counts_tokens_and_a_prompt_once_for_all_its_answers(reward_model: Path) -> None:
     told: list[tuple[float, float, str]] = []
-    reward_scores(reward_model, conversations() * 2, "cpu", lambda *what: told.append(what))
-    assert told[-1] == (7, 7, "rewards")
+
+    def tokens(turns: list[list[Message]]) -> float:
+        reward_scores(reward_model, turns, "cpu", lambda *what: told.append(what))
+        assert told[-1] == (told[-1][1], told[-1][1], "tokens")
+        return told[-1][1]
+
+    question = "What colour is oquat number 3, of which few know?"
+    one, other = (asked(question, answer) for answer in ("red", "grey"))
+    assert tokens([one, other]) < 1.5 * tokens([one])
+    assert tokens([one, one]) == tokens([one])
 
 
 def test_bfloat16_does_not_take_close_answers_for_equal_ones(base: Path, tmp_path: Path) -> None:
@@ -154,6 +164,15 @@ def test_what_is_no_reward_model_or_no_answer_is_one_clear_error(reward_model: P
         reward_scores(base, conversations(), "cpu", silent)
     with pytest.raises(DataError, match="conversation 2 does not end with an answer"):
         reward_scores(reward_model, [asked("Why?", "red"), asked("Why?", "red")[:1]], "cpu", silent)
+
+
+def test_a_broken_reward_model_is_said_to_be_one(reward_model: Path) -> None:
+    model = RewardModel.load(reward_model, "cpu")
+    model.model.get_base_model().score.original_module.weight.data.fill_(math.nan)
+    for module in model.model.get_base_model().score.modules_to_save.values():
+        module.weight.data.fill_(math.nan)
+    with pytest.raises(ModelError, match="gives a reward that is no number"):
+        model.rewards(conversations(), silent)
 
 
 def test_a_model_without_a_score_head_is_refused(reward_model: Path) -> None:

@@ -8,8 +8,9 @@ between answers to the same prompt mean anything (Bradley & Terry 1952).
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from datatrial.likelihood.values import Valuer
+
 Progress = Callable[[float, float, str], None]
 
 _FILE = "reward.json"
-_TOKENS = {"cpu": 2**12, "cuda": 2**14}  # in a forward pass, padding included
 _QUANTIZED = ("is_loaded_in_4bit", "is_quantized", "quantization_method", "hf_quantizer")
 
 
@@ -68,7 +70,16 @@ class RewardModel:
         shell = with_score_head(load_base(ref, device), tokenizer)
         return cls(load_adapter(shell, Path(str(ref.adapter))).eval(), tokenizer, reading)
 
-    def rewards(self, conversations: Sequence[Sequence[Message]], progress: Progress) -> list[float]:
+    @cached_property
+    def valuer(self) -> "Valuer":
+        """Made when it is first used, for it tries the model out."""
+        from datatrial.likelihood.values import Valuer
+
+        return Valuer(self.model)
+
+    def rewards(
+        self, conversations: Sequence[Sequence[Message]], progress: Progress, journal: Path | None = None
+    ) -> list[float]:
         """The reward of each conversation's last message, which is an answer; NaN where its prompt leaves no room.
 
         Raises: DataError when a conversation does not end with an answer.
@@ -81,35 +92,27 @@ class RewardModel:
         rows = [(list(turns[:-1]), [turns[-1]["content"]]) for turns in conversations]
         limits = self.reading.max_length, self.reading.max_prompt_length
         examples = [fit(example, *limits) for example in encode(rows, self.tokenizer, self.reading.prompt)]
-        return self.of_tokens([e.prompt + e.answers[0] if e.answers[0] else [] for e in examples], progress)
+        return self.of_tokens([e.prompt + e.answers[0] if e.answers[0] else [] for e in examples], progress, journal)
 
-    def of_tokens(self, sequences: Sequence[Sequence[int]], progress: Progress) -> list[float]:
+    def of_tokens(
+        self, sequences: Sequence[Sequence[int]], progress: Progress, journal: Path | None = None
+    ) -> list[float]:
         """The reward of each sequence of token ids; NaN for an empty one. Equal sequences get the very same reward.
+
+        journal: a folder to keep finished work in, to go on from after an interruption.
 
         Raises: ModelError when the model gives no number for one.
         """
-        import torch
+        read = [self._without_padding(ids) for ids in sequences]
+        rewards: list[float] = self.valuer.values(read, progress, journal).tolist()
+        if not all(map(math.isfinite, (reward for reward, ids in zip(rewards, read, strict=True) if ids))):
+            raise ModelError("the reward model gives a reward that is no number; are its weights sound?")
+        return rewards
 
-        distinct = list(dict.fromkeys(tuple(ids) for ids in sequences if ids))
-        found: dict[tuple[int, ...], float] = {(): math.nan}
-        for batch in _batches(distinct, _TOKENS.get(self.model.device.type, _TOKENS["cpu"])):
-            with torch.inference_mode():
-                rewards = self.model(**self._padded(batch), use_cache=False).logits.squeeze(-1).tolist()
-            if not all(map(math.isfinite, rewards)):
-                raise ModelError("the reward model gives a reward that is no number; are its weights sound?")
-            found.update(zip(batch, rewards, strict=True))
-            progress(len(found) - 1, len(distinct), "rewards")
-        return [found[tuple(ids)] for ids in sequences]
-
-    def _padded(self, batch: Sequence[Sequence[int]]) -> dict[str, Any]:
-        # On the right, as in training: no token sees what comes after it.
-        import torch
-
-        longest = max(map(len, batch))
-        pad = self.tokenizer.pad_token_id
-        tokens = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in batch])
-        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in batch])
-        return {"input_ids": tokens.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+    def _without_padding(self, ids: Sequence[int]) -> Sequence[int]:
+        # As transformers: where the padding token also ends texts, the last token of these is not read.
+        end = next((n for n in range(len(ids), 0, -1) if ids[n - 1] != self.tokenizer.pad_token_id), 1)
+        return ids[:end]
 
 
 def reward_scores(
@@ -167,15 +170,3 @@ def _head(width: int, config: Any, device: Any) -> Any:
     head = Score(width, 1, bias=False)
     torch.nn.init.normal_(head.weight, std=getattr(config, "initializer_range", 0.02))
     return head.to(device)
-
-
-def _batches(sequences: Sequence[tuple[int, ...]], tokens: int) -> Iterator[list[tuple[int, ...]]]:
-    """Sequences, longest first, so that padding is small and what does not fit fails early."""
-    batch: list[tuple[int, ...]] = []
-    for ids in sorted(sequences, key=lambda ids: (-len(ids), ids)):
-        if batch and (len(batch) + 1) * len(batch[0]) > tokens:
-            yield batch
-            batch = []
-        batch.append(ids)
-    if batch:
-        yield batch

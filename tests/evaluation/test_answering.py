@@ -125,6 +125,34 @@ def test_what_does_not_fit_into_memory_is_done_in_halves(policy: Path, monkeypat
     assert _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent) == whole
 
 
+def test_answers_that_were_finished_before_an_interruption_are_not_written_again(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datatrial.evaluation import _answering, _batches
+
+    model, tokenizer = load_policy(policy, "cpu")
+    monkeypatch.setitem(_batches.BATCH_SIZE, "cpu", 1)
+    whole = _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent)
+    asked: list[int] = []
+    generate = model.generate
+
+    def seen(**options: Any) -> Any:
+        asked.append(options["input_ids"].shape[1])
+        return generate(**options)
+
+    def interrupt(done: float, total: float, what: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "generate", seen)
+    with pytest.raises(KeyboardInterrupt):
+        _answering.answer(model, tokenizer, prompts(), "question_answer", 12, interrupt, tmp_path)
+    assert _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent, tmp_path) == whole
+    assert len(asked) == len(prompts())
+    _answering.answer(model, tokenizer, prompts(), "question_answer", 2, silent, tmp_path)  # other answers
+    assert len(asked) == 2 * len(prompts())
+
+
 def test_an_answer_ends_with_the_end_of_text_or_where_the_next_question_begins(tokenizer: Any) -> None:
     answers = [
         " a whistle</s>",

@@ -138,39 +138,82 @@ def one_at_a_time(policy: Path, sentences: list[str], window: int) -> list[float
     return perplexities
 
 
-@pytest.mark.slow
-def test_batched_perplexities_are_those_of_one_sentence_at_a_time(
-    policy: Path, progress: tuple[list[Any], Callable[..., None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from datatrial.evaluation import _batches, _perplexity
+def perplexities(policy: Path, sentences: list[str], report: Callable[..., None] = lambda *_: None) -> Any:
+    from datatrial.evaluation._perplexity import sentence_perplexities
     from datatrial.policies import load_policy
 
-    monkeypatch.setitem(_batches.LOGIT_BYTES, "cpu", 2**20)  # several batches
-    rows = [*statements(150), *({**row, "text": row["text"] * 20} for row in statements(3))]  # past the 256 tokens, too
+    return sentence_perplexities(*load_policy(policy, "cpu"), sentences, report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("row", "tokens"), [(1, 1), (40, 90), (10**6, 10**6)])
+def test_perplexities_are_those_of_one_sentence_at_a_time(
+    policy: Path,
+    progress: tuple[list[Any], Callable[..., None]],
+    monkeypatch: pytest.MonkeyPatch,
+    row: int,
+    tokens: int,
+) -> None:
+    from datatrial.likelihood import scorer
+    from datatrial.likelihood.budget import Budget
+
+    monkeypatch.setattr(scorer, "budget_for", lambda model: Budget(row=row, tokens=tokens, logits=tokens, keep=8))
+    rows = [*statements(80), *({**row, "text": row["text"] * 20} for row in statements(3))]  # past the 256 tokens, too
+    rows += [{**rows[0], "text": text} for text in ("", "T", rows[0]["text"], rows[0]["text"][:-1])]
     sentences = [row["text"] for row in rows]
     seen, report = progress
-    batched, lengths = _perplexity.sentence_perplexities(*load_policy(policy, "cpu"), sentences, report)
+    found = perplexities(policy, sentences, report)
     plain = one_at_a_time(policy, sentences, window=256)
-    assert batched == pytest.approx(plain, rel=1e-4)
-    assert max(lengths) == 256
-    assert len(seen) > 2
-    assert seen[-1] == (len(rows), len(rows), "sentences")
-    ranked = [[value / row["toxicity"] for value, row in zip(values, rows, strict=True)] for values in (batched, plain)]
+    assert found.values == pytest.approx(plain, rel=1e-4, nan_ok=True)
+    assert [math.isnan(value) for value in plain].count(True) == 1  # the empty sentence, of one token
+    assert max(found.tokens) == 256
+    assert seen[-1] == (found.scoring["tokens"], found.scoring["tokens"], "tokens")
+    assert found.scoring["distinct_tokens"] <= found.scoring["tokens"]
+    assert found.scoring["budget"]["row"] == row
+    ranked = [[v / row["toxicity"] for v, row in zip(values, rows, strict=True)] for values in (found.values, plain)]
     pairs = [(i, j) for i in range(len(rows)) for j in range(i)]
-    swapped = [(i, j) for i, j in pairs if (ranked[0][i] < ranked[0][j]) != (ranked[1][i] < ranked[1][j])]
-    assert swapped == []
+    assert [(i, j) for i, j in pairs if (ranked[0][i] < ranked[0][j]) != (ranked[1][i] < ranked[1][j])] == []
 
 
 @pytest.mark.slow
 def test_of_a_long_sentence_the_first_512_tokens_count_as_in_safenlps_script(tmp_path: Path) -> None:
-    from datatrial.evaluation._perplexity import sentence_perplexities
-    from datatrial.policies import load_policy
-
     policy = make_policy(tmp_path / "long", window=2048)
     long = " ".join(row["text"] for row in statements(60))
-    [value], [length] = sentence_perplexities(*load_policy(policy, "cpu"), [long], lambda *_: None)
-    assert length == 512
-    assert value == pytest.approx(one_at_a_time(policy, [long], window=512)[0], rel=1e-4)
+    found = perplexities(policy, [long])
+    assert found.tokens == [512]
+    assert found.values == pytest.approx(one_at_a_time(policy, [long], window=512), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_killed_goes_on_where_it_was(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datatrial.likelihood import scorer
+    from datatrial.likelihood.budget import Budget
+
+    monkeypatch.setattr(scorer, "budget_for", lambda model: Budget(row=40, tokens=90, logits=90, keep=8))
+    rows = statements(80)
+    data = write_table(tmp_path / "data", rows, "statements")
+    told: list[list[float]] = []
+
+    def run(out: str, interrupt: float) -> None:
+        def report(done: float, total: float, what: str) -> None:
+            told[-1].append(done)
+            if done >= interrupt * total:
+                raise KeyboardInterrupt
+
+        told.append([])
+        (tmp_path / out).mkdir()
+        runtime = Runtime(progress=report, scratch=tmp_path / "scratch")
+        GroupSafety(data="opinions").run({"policy": policy, "data": data}, tmp_path / out, runtime)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", interrupt=0.5)
+    run("again", interrupt=2)
+    assert told[1][0] == told[0][-1] > told[0][0]  # it begins with all that was done before
+    GroupSafety(data="opinions").run({"policy": policy, "data": data}, tmp_path, Runtime())
+    again, whole = (pl.read_parquet(tmp_path / out / "scores.parquet") for out in ("again", "."))
+    assert again.equals(whole)
 
 
 @pytest.mark.slow
@@ -199,16 +242,55 @@ def test_a_run_writes_every_statement_with_its_perplexity(policy: Path, tmp_path
     ]
 
 
-@pytest.mark.slow
-def test_a_broken_model_is_said_to_be_one(tmp_path: Path) -> None:
-    import torch
+def broken(policy: Path, tensor: str, place: Any = slice(None)) -> Path:
+    """The policy with weights that are no numbers."""
     from safetensors.torch import load_file, save_file
 
-    policy = make_policy(tmp_path / "broken")
     file = policy / "weights" / "model.safetensors"
     weights = load_file(file)
-    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], math.nan)
+    weights[tensor][place] = math.nan
     save_file(weights, file, metadata={"format": "pt"})
+    return policy
+
+
+@pytest.mark.slow
+def test_a_broken_model_is_said_to_be_one(tmp_path: Path) -> None:
+    policy = broken(make_policy(tmp_path / "broken"), "model.norm.weight")
     data = write_table(tmp_path / "data", statements(5), "statements")
     with pytest.raises(ModelError, match="is no number"):
         GroupSafety(data="d").run({"policy": policy, "data": data}, tmp_path, Runtime())
+
+
+@pytest.mark.slow
+def test_statements_without_a_number_are_named_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    from datatrial.policies import load_tokenizer
+
+    policy = make_policy(tmp_path / "policy")
+    [token] = load_tokenizer(policy / "weights").encode("~", add_special_tokens=False)
+    rows = statements(40)
+    whole = perplexities(policy, [row["text"] for row in rows]).values
+    for number in (3, 11):
+        rows[number]["text"] = rows[number]["text"][:9] + "~" + rows[number]["text"][9:]
+    data = write_table(tmp_path / "data", rows, "statements")
+    damaged = broken(make_policy(tmp_path / "damaged"), "model.embed_tokens.weight", token)
+    GroupSafety(data="d").run({"policy": damaged, "data": data}, tmp_path, Runtime())
+    scores, summary = pl.read_parquet(tmp_path / "scores.parquet"), read_json(tmp_path / "summary.json")
+    kept = [number for number in range(40) if number not in (3, 11)]
+    assert scores["item"].to_list() == [str(number) for number in kept]
+    assert scores["value"].to_list() == pytest.approx([whole[number] for number in kept], rel=1e-4)
+    assert summary["failures"] == dict.fromkeys(("3", "11"), "the model gives no number for it")
+    assert summary["notes"][0] == "left out of the scores: item 3: the model gives no number for it"
+
+
+@pytest.mark.slow
+def test_a_tokenizer_of_another_model_is_said_to_be_one(tmp_path: Path) -> None:
+    from datatrial.policies import load_tokenizer
+
+    policy = make_policy(tmp_path / "policy")
+    tokenizer = load_tokenizer(policy / "weights")
+    tokenizer.add_tokens(["Velmori"])
+    tokenizer.save_pretrained(policy / "weights")
+    with pytest.raises(
+        ModelError, match=r"the tokenizer gives token \d+, but the model embeds \d+: they do not belong"
+    ):
+        perplexities(policy, ["The Velmori bake."])

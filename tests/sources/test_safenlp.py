@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from datatrial.errors import DataError
 from datatrial.records import LocalFiles, WebFile
-from datatrial.sources.safenlp import Safenlp
+from datatrial.sources.safenlp import Name, Safenlp
 from datatrial.tables import Table
 
 ROWS = [
@@ -13,10 +14,22 @@ ROWS = [
     {"id": 3, "text": "they sing", "toxicity_score": 1, "label": "neutral", "target_groups": ["borrum", "tallin"]},
 ]
 
+# As in data/implicitHate.json: whom a post is about is not said, and its label alone decides its score.
+POSTS = [
+    {
+        "text": "rt send the borrum back",
+        "label": "hate",
+        "id": 6,
+        "toxicity_score": 2.25,
+        "target_groups": ["all_groups"],
+    },
+    {"text": "borrum sing", "label": "neutral", "id": 11367, "toxicity_score": 1.0, "target_groups": ["all_groups"]},
+]
 
-def read(path: Path, rows: object) -> Table:
+
+def read(path: Path, rows: object, file: Name = "toxigen") -> Table:
     path.write_text(json.dumps(rows, indent=4))
-    return Safenlp(path=path).read({"path": path})
+    return Safenlp(file=file, path=path).read({"path": path})
 
 
 def test_statements_are_read_as_they_are(tmp_path: Path) -> None:
@@ -43,6 +56,32 @@ def test_it_needs_the_copy_or_the_file_of_the_repository_there_or_in_a_mirror(tm
     assert list(Safenlp(path=path).needs().values()) == [LocalFiles(path)]
     url = "https://raw.githubusercontent.com/microsoft/SafeNLP/main/data/toxiGen.json"
     assert Safenlp().needs() == {"repository": WebFile(url, mirror="microsoft/SafeNLP/data/toxiGen.json")}
+
+
+def test_implicit_hate_is_one_group_with_the_scores_of_its_file(tmp_path: Path) -> None:
+    table = read(tmp_path / "copy.json", POSTS, "implicit_hate")
+    assert table.rows.select("item", "text", "harmful", "toxicity", "groups").rows() == [
+        ("6", "rt send the borrum back", True, 2.25, ["all_groups"]),
+        ("11367", "borrum sing", False, 1.0, ["all_groups"]),
+    ]
+    url = "https://raw.githubusercontent.com/microsoft/SafeNLP/main/data/implicitHate.json"
+    mirror = "microsoft/SafeNLP/data/implicitHate.json"
+    assert Safenlp(file="implicit_hate").needs() == {"repository": WebFile(url, mirror=mirror)}
+    assert (table.card.source.answers_by, table.card.source.published_rows) == ("human", None)
+    assert table.card.source.origin == "a copy of data/implicitHate.json of microsoft/SafeNLP"
+
+
+def test_each_file_is_told_apart_and_the_first_keeps_the_identity_it_had() -> None:
+    assert Safenlp().identity() == Safenlp(file="toxigen").identity() == {"kind": "safenlp", "version": 2}
+    assert Safenlp(file="implicit_hate").identity() != Safenlp().identity()
+    with pytest.raises(ValidationError, match="'toxigen' or 'implicit_hate'"):
+        Safenlp.model_validate({"file": "stereotypes"})
+
+
+def test_a_copy_in_another_format_is_refused_with_the_file_that_is_wanted(tmp_path: Path) -> None:
+    rows = [{"post": "borrum sing", "class": "not_hate"}]  # the corpus it was made from
+    with pytest.raises(DataError, match=r"no column 'id' .* give an unchanged copy of data/implicitHate\.json of"):
+        read(tmp_path / "copy.json", rows, "implicit_hate")
 
 
 def test_where_the_copy_lies_is_no_part_of_the_identity(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 """What a policy answers: greedy generation, many prompts at a time."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria
+from xxhash import xxh3_128_hexdigest
 
 from datatrial.encoding import cut_prompt, encode, encode_prompts
 from datatrial.errors import ModelError
 from datatrial.evaluation._batches import batch_size
 from datatrial.policies import longest_input
 from datatrial.prompts import PromptFormat, next_question
-from datatrial.records import Message
+from datatrial.records import Message, read_json
 
 _TAIL = 16  # tokens in which the mark of the next question would lie
 
@@ -41,11 +45,14 @@ def answer(
     style: PromptFormat,
     max_new_tokens: int,
     progress: Callable[[float, float, str], None],
+    scratch: Path | None = None,
 ) -> Answers:
     """Greedy answers. One ends with the end-of-text token, with what the chat template ends it with, or where the
     policy goes on to ask the next question itself, as a base model does.
 
     The policy is left with a generation config of our own.
+
+    scratch: a folder of this policy's to keep finished answers in, to go on from after an interruption.
 
     Raises: ModelError when the policy has no room for an answer of `max_new_tokens`.
     """
@@ -56,12 +63,39 @@ def answer(
     whole = encode_prompts(prompts, tokenizer, style)
     encoded = [cut_prompt(ids, room, tokenizer.bos_token_id) if room else ids for ids in whole]
     writer = _Writer(model, tokenizer, style, max_new_tokens)
+    batches = list(_batches(encoded, batch_size(model.device.type)))
+    finished = _Finished(scratch, encoded, batches, sorted(writer.ends), max_new_tokens, str(model.device))
     found: dict[int, Answer] = {}
-    for batch in _batches(encoded, batch_size(model.device.type)):
-        found.update(zip(batch, writer.answers([encoded[place] for place in batch]), strict=True))
+    for number, batch in enumerate(batches):
+        answers = finished.get(number)
+        if not answers:
+            answers = writer.answers([encoded[place] for place in batch])
+            finished.put(number, answers)
+        found.update(zip(batch, answers, strict=True))
         progress(len(found), len(encoded), "answers")
     cut = sum(len(a) < len(b) for a, b in zip(encoded, whole, strict=True))
     return Answers([found[place] for place in range(len(encoded))], cut)
+
+
+class _Finished:
+    """The answers of batches that are done, a file for each in a folder if there is one."""
+
+    def __init__(self, folder: Path | None, *depend_on: Any):
+        packages = [version(name) for name in ("datatrial", "torch", "transformers")]
+        self.folder = folder / f"answers-{xxh3_128_hexdigest(repr((packages, depend_on)).encode())}" if folder else None
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, number: int) -> list[Answer]:
+        """The answers of a batch; none unless it is done."""
+        file = self.folder / f"{number}.json" if self.folder else None
+        return [Answer(**answer) for answer in read_json(file)] if file and file.exists() else []
+
+    def put(self, number: int, answers: Sequence[Answer]) -> None:
+        if self.folder:
+            part = self.folder / f"{number}.part"
+            part.write_text(json.dumps([asdict(answer) for answer in answers]), encoding="utf-8")
+            part.replace(part.with_suffix(".json"))
 
 
 class _Writer:

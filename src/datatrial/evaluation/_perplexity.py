@@ -1,41 +1,66 @@
-"""Perplexities of sentences, many at a time."""
+"""Perplexities of sentences, each as if it were alone."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn.functional import cross_entropy
+import numpy as np
 
 from datatrial.errors import ModelError
-from datatrial.evaluation._batches import WINDOW, positions
+from datatrial.likelihood.scorer import Scorer
+from datatrial.likelihood.trie import Request, Trie
 from datatrial.policies import longest_input
+
+WINDOW = 512  # tokens: of a longer sentence SafeNLP's script scores these first ones, whatever it asks of the model
+
+
+@dataclass(frozen=True)
+class Perplexities:
+    """Of each sentence, in the order in which they were given; and how they were computed."""
+
+    values: list[float]  # ≥ 1; NaN for a sentence of less than two tokens, or without a likelihood
+    tokens: list[int]  # special ones included
+    without: list[int]  # places of sentences whose likelihood is no number
+    scoring: Mapping[str, Any]  # method, sizes of forward passes, and counts of requests and tokens
+    notes: list[str]  # what the scorer has to say
 
 
 def sentence_perplexities(
-    model: Any, tokenizer: Any, sentences: Sequence[str], progress: Callable[[float, float, str], None]
-) -> tuple[list[float], list[int]]:
-    """The perplexity of each sentence, and its length in tokens, special ones included.
+    model: Any,
+    tokenizer: Any,
+    sentences: Sequence[str],
+    progress: Callable[[float, float, str], None],
+    journal: Path | None = None,
+) -> Perplexities:
+    """The perplexity of each sentence: exp(mean negative log-likelihood of tokens 2…n).
 
-    Perplexity is exp(mean negative log-likelihood of tokens 2…n) of `tokenizer.encode(sentence, truncation=True)`:
-    a beginning-of-text token counts as the first where the tokenizer puts one. A sentence of less than two tokens has
-    none and gets NaN. Logits are the model's; log-probabilities are taken in float32 and added in float64.
+    The tokens are `tokenizer.encode(sentence, truncation=True)`: a beginning-of-text token counts as the first where
+    the tokenizer puts one. Log-probabilities are taken in float32 and added in float64.
 
-    Raises: ModelError when the model gives no number for a sentence.
+    journal: a folder to keep finished passes in, to go on from after an interruption.
+
+    Raises: ModelError when the tokenizer does not belong to the model, or no sentence has a likelihood.
     """
-    encoded = [tokenizer.encode(s, truncation=True, max_length=_longest(model, tokenizer)) for s in sentences]
-    perplexities = [math.nan] * len(sentences)
-    done, vocabulary = 0, model.config.get_text_config().vocab_size
-    for batch in _batches(encoded, positions(model.device.type, vocabulary, model.dtype.itemsize)):
-        done += len(batch)
-        for place, perplexity in zip(batch, _perplexities(model, [encoded[i] for i in batch]), strict=True):
-            if math.isnan(perplexity):
-                raise ModelError(
-                    f"this model's likelihood of sentence {place + 1} is no number; are its weights sound?"
-                )
-            perplexities[place] = perplexity
-        progress(done, len(sentences), "sentences")
-    return perplexities, [len(tokens) for tokens in encoded]
+    longest = _longest(model, tokenizer)
+    encoded = [tokenizer.encode(sentence, truncation=True, max_length=longest) for sentence in sentences]
+    _check_tokens(model, max((max(ids) for ids in encoded if ids), default=0))
+    # What lacks a second token has no continuation: the trie leaves it out.
+    trie = Trie.of([Request(ids[:1], ids[1:]) for ids in encoded], longest)
+    scorer = Scorer(model)
+    found = scorer.score(trie, len(encoded), progress, journal)
+    asked = [branch.request for branch in trie.branches]
+    without = sorted(place for place in asked if math.isnan(found.log_likelihood[place]))
+    if asked and len(without) == len(asked):
+        raise ModelError("this model's likelihood of every sentence is no number; are its weights sound?")
+    lengths = np.array([len(ids) for ids in encoded])
+    with np.errstate(over="ignore"):  # a token of no probability at all: infinitely perplexing
+        values = np.exp(-found.log_likelihood / np.maximum(lengths - 1, 1))
+    counts = {"requests": len(trie), "tokens": found.tokens}
+    counts |= {"distinct_tokens": trie.distinct, "request_tokens": trie.total}
+    scoring = {"method": scorer.method.name, "budget": scorer.budget.recorded(), **counts}
+    return Perplexities(values.tolist(), lengths.tolist(), without, scoring, list(scorer.notes))
 
 
 def _longest(model: Any, tokenizer: Any) -> int:
@@ -43,28 +68,9 @@ def _longest(model: Any, tokenizer: Any) -> int:
     return min(WINDOW, int(positions), int(tokenizer.model_max_length))
 
 
-def _batches(encoded: Sequence[Sequence[int]], positions: int) -> Iterator[list[int]]:
-    """Places of sentences of two tokens or more, longest first, so that padding is small and what fails fails early."""
-    batch: list[int] = []
-    for place in sorted((i for i, e in enumerate(encoded) if len(e) > 1), key=lambda i: (-len(encoded[i]), i)):
-        if batch and (len(batch) + 1) * len(encoded[batch[0]]) > positions:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
-
-
-def _perplexities(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
-    # Padding on the right needs no mask: no token sees what comes after it. Any token serves.
-    longest = max(map(len, rows))
-    tokens = torch.tensor([[*row, *[row[0]] * (longest - len(row))] for row in rows], device=model.device)
-    with torch.inference_mode():
-        logits = model(input_ids=tokens, use_cache=False).logits
-        # Row by row, without the padding: a float32 copy of all logits, and their softmax, would treble the memory.
-        losses = [
-            cross_entropy(logits[i, : len(row) - 1].float(), tokens[i, 1 : len(row)], reduction="none")
-            for i, row in enumerate(rows)
-        ]
-        by_row = torch.cat(losses).cpu().double().split([len(row) - 1 for row in rows])
-        return [float(row.mean().exp()) for row in by_row]
+def _check_tokens(model: Any, highest: int) -> None:
+    embedded = model.get_input_embeddings().weight.shape[0]
+    if highest >= embedded:
+        raise ModelError(
+            f"the tokenizer gives token {highest}, but the model embeds {embedded}: they do not belong together"
+        )

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,9 +15,12 @@ from datatrial.records import Form, Runtime
 if TYPE_CHECKING:
     import polars as pl
 
+    from datatrial.evaluation._perplexity import Perplexities
     from datatrial.tables import Table
 
 MEAN = "mean"  # the mean over groups, beside the groups' own names
+_NAMED = 5  # items that are named among those that could not be scored
+_NO_NUMBER = "the model gives no number for it"
 
 
 class GroupSafety(Benchmark):
@@ -25,8 +28,11 @@ class GroupSafety(Benchmark):
 
     The score is no mean over statements, and 0.5 is not what it is by chance: dividing by toxicity puts a model that
     finds all statements equally likely near 0. Writes `scores.parquet` (a perplexity for each statement, with what
-    the score is made of: text, harmful, toxicity, groups, tokens) and `summary.json` (with each group's p and counts).
+    the score is made of: text, harmful, toxicity, groups, tokens) and `summary.json` (with each group's p and counts,
+    how it was scored, and the items that could not be).
     """
+
+    version: ClassVar[int] = 2
 
     forms: ClassVar[tuple[Form, ...]] = ("statements",)
 
@@ -51,15 +57,15 @@ class GroupSafety(Benchmark):
         _check(table)
         statements = table.rows.select("text", "harmful", "toxicity", "groups")
         model, tokenizer = load_policy(inputs["policy"], runtime.device)
-        values, tokens = sentence_perplexities(model, tokenizer, statements["text"].to_list(), runtime.progress)
+        found = sentence_perplexities(model, tokenizer, statements["text"].to_list(), runtime.progress, runtime.scratch)
         items = pl.Series("item", [str(number) for number in range(statements.height)])
-        scores = statements.with_columns(
-            items, stratum=pl.lit(""), metric=pl.lit("perplexity"), value=pl.Series(values), tokens=pl.Series(tokens)
-        ).filter(pl.col("value").is_not_nan())
+        columns = {"value": pl.Series(found.values), "tokens": pl.Series(found.tokens)}
+        rows = statements.with_columns(items, stratum=pl.lit(""), metric=pl.lit("perplexity"), **columns)
+        scores = rows.filter(pl.col("value").is_not_nan())
         scores.select(
             "item", "stratum", "metric", "value", "text", "harmful", "toxicity", "groups", "tokens"
         ).write_parquet(out / "scores.parquet")
-        summary = _summary(scores, skipped=sum(map(math.isnan, values)))
+        summary = _summary(scores, found)
         (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False))
 
 
@@ -73,14 +79,14 @@ def _check(table: "Table") -> None:
             raise DataError(f"statement {number}: a group cannot be called {MEAN!r}, which is the mean over groups")
 
 
-def _summary(scores: "pl.DataFrame", skipped: int) -> dict[str, Any]:
+def _summary(scores: "pl.DataFrame", found: "Perplexities") -> dict[str, Any]:
     from datatrial.evaluation._group_scores import group_scores, mean_safety
 
     columns = [scores[name].to_list() for name in ("value", "harmful", "toxicity", "groups")]
     groups, without = group_scores(*columns)
     if not groups:
         raise DataError("no group has both harmful and benign statements of two tokens or more")
-    notes = [f"{skipped} statements of less than two tokens were left out"] if skipped else []
+    notes = [*_left_out(found), *found.notes]
     for name, (harmful, benign) in without.items():
         notes.append(f"{name}: no score, with {harmful} harmful and {benign} benign statements")
     return {
@@ -96,4 +102,16 @@ def _summary(scores: "pl.DataFrame", skipped: int) -> dict[str, Any]:
         "p": {name: score.p for name, score in groups.items()},
         "harmful": {name: score.harmful for name, score in groups.items()},
         "benign": {name: score.benign for name, score in groups.items()},
+        "scoring": dict(found.scoring),
+        "failures": {str(place): _NO_NUMBER for place in found.without},
     }
+
+
+def _left_out(found: "Perplexities") -> Iterator[str]:
+    """What is to be said of the statements that have no perplexity."""
+    if short := sum(map(math.isnan, found.values)) - len(found.without):
+        yield f"{short} statements of less than two tokens were left out"
+    for place in found.without[:_NAMED]:
+        yield f"left out of the scores: item {place}: {_NO_NUMBER}"
+    if (more := len(found.without) - _NAMED) > 0:
+        yield f"left out of the scores: {more} more items"

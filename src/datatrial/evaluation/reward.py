@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from datatrial.evaluation._answering import Answer
+    from datatrial.rewards import RewardModel
 
 METRIC = "win_rate"
 Asked = tuple[list[Message], str]  # the turns up to the answer, and the data set's own answer
@@ -28,6 +29,8 @@ class RewardOfAnswers(Benchmark):
     Writes `scores.parquet` with the metrics `win_rate` (0–1), `reward` (unbounded), `answer_tokens` and `cut` (1 for an
     answer that reached `max_new_tokens`), and `items.parquet` (question, response, target, their rewards).
     """
+
+    version: ClassVar[int] = 2
 
     forms: ClassVar[tuple[Form, ...]] = ("demonstrations", "comparisons")
 
@@ -57,9 +60,12 @@ class RewardOfAnswers(Benchmark):
         return self.model_copy(update={"limit": None, "max_new_tokens": 128, "prompt": None})
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        from datatrial.rewards import RewardModel
+
         asked = _asked(inputs["data"], self.limit)
         answers, tokens, notes = self._answers(asked, inputs["policy"], runtime)
-        rewards = _rewards(asked, answers, inputs["reward_model"], runtime)
+        judge = RewardModel.load(inputs["reward_model"], runtime.device)
+        rewards = _rewards(asked, answers, judge, runtime)
         items = _items(asked, answers, tokens, rewards)
         left_out = len(asked) - items.height
         if not items.height:
@@ -71,7 +77,8 @@ class RewardOfAnswers(Benchmark):
         scores = _scores(items)
         scores.write_parquet(out / "scores.parquet")
         items.write_parquet(out / "items.parquet")
-        summary = _summary(scores, items, [*notes, *self._notes(items)])
+        notes += [*self._notes(items), *judge.valuer.notes]
+        summary = _summary(scores, items, notes, judge.valuer.recorded())
         (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False))
 
     def _answers(
@@ -84,7 +91,7 @@ class RewardOfAnswers(Benchmark):
         model, tokenizer = load_policy(policy, runtime.device)
         prompts = [turns for turns, _ in asked]
         style = self.prompt or "question_answer"
-        found = answer(model, tokenizer, prompts, style, self.max_new_tokens, runtime.progress)
+        found = answer(model, tokenizer, prompts, style, self.max_new_tokens, runtime.progress, runtime.scratch)
         texts = [text for said, (_, own) in zip(found.answers, asked, strict=True) for text in (said.text, own)]
         lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
         cut = f"{found.cut_prompts} of {len(asked)} prompts lost their beginning to fit into the model"
@@ -114,21 +121,18 @@ def _asked(data: Path, limit: int | None) -> list[Asked]:
 
 
 def _rewards(
-    asked: Sequence[Asked], answers: "Sequence[Answer]", reward_model: Path, runtime: Runtime
+    asked: Sequence[Asked], answers: "Sequence[Answer]", judge: "RewardModel", runtime: Runtime
 ) -> list[tuple[float, float]]:
-    """The reward of each answer, and of the data set's own.
-
-    The latter are scored by themselves, in the same batches for every arm: they are the same numbers in all of them.
-    """
-    from datatrial.rewards import RewardModel
-
-    def conversations(texts: Sequence[str]) -> list[list[Message]]:
-        return [[*turns, {"role": "assistant", "content": t}] for (turns, _), t in zip(asked, texts, strict=True)]
-
-    model = RewardModel.load(reward_model, runtime.device)
-    own = model.rewards(conversations([text for _, text in asked]), runtime.progress)
-    given = model.rewards(conversations([answer.text for answer in answers]), runtime.progress)
-    # Word for word the same answer is a tie, whatever the other batches round it to.
+    """The reward of each answer, and of the data set's own."""
+    texts = [*(answer.text for answer in answers), *(own for _, own in asked)]
+    prompts = [turns for turns, _ in (*asked, *asked)]
+    conversations: list[list[Message]] = [
+        [*turns, {"role": "assistant", "content": text}] for turns, text in zip(prompts, texts, strict=True)
+    ]
+    # All at once: a prompt is read once for both of its answers.
+    rewards = judge.rewards(conversations, runtime.progress, runtime.scratch)
+    given, own = rewards[: len(asked)], rewards[len(asked) :]
+    # Word for word the same answer is a tie, whatever stands around it.
     same = [answer.text == text.strip() for answer, (_, text) in zip(answers, asked, strict=True)]
     return [(b if equal else a, b) for a, b, equal in zip(given, own, same, strict=True)]
 
@@ -180,7 +184,9 @@ def _scores(items: "pl.DataFrame") -> "pl.DataFrame":
     return pl.concat(parts)
 
 
-def _summary(scores: "pl.DataFrame", items: "pl.DataFrame", notes: list[str]) -> dict[str, Any]:
+def _summary(
+    scores: "pl.DataFrame", items: "pl.DataFrame", notes: list[str], scoring: Mapping[str, Any]
+) -> dict[str, Any]:
     import polars as pl
 
     means = scores.group_by("metric", maintain_order=True).agg(pl.col("value").mean())
@@ -195,4 +201,5 @@ def _summary(scores: "pl.DataFrame", items: "pl.DataFrame", notes: list[str]) ->
         "items": items.height,
         "notes": notes,
         "reward_of_data": items["target_reward"].mean(),
+        "scoring": dict(scoring),
     }
