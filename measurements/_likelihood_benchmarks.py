@@ -15,7 +15,7 @@ import _likelihood_bound as bound
 import _likelihood_models as models
 import _likelihood_requests as asked
 import torch
-from _likelihood_requests import Answer, Questions
+from _likelihood_requests import Questions
 from lm_eval.models.huggingface import HFLM
 
 from datatrial.likelihood.scorer import Scorer
@@ -170,6 +170,7 @@ class Compared:
         hf, own = self.hf[0].answers, self.ours[0].answers
         difference = max(abs(a[0] - b[0]) for a, b in zip(hf, own, strict=True))
         greedy = sum(a[1] != b[1] for a, b in zip(hf, own, strict=True))
+        metrics = zip(self.questions.metrics(hf), self.questions.metrics(own), strict=True)
         cpu = median(h.cpu / o.cpu for h, o in zip(self.hf, self.ours, strict=True))
         at_bound = median(h.seconds * rate.wall / self.work.total for h, rate in zip(self.hf, self.rates, strict=True))
         return [
@@ -179,19 +180,13 @@ class Compared:
             f"{at_bound:.2f}",
             f"{difference:.1e}",
             str(greedy),
-            str(len(different(self.questions, hf, own))),
+            str(sum(asked.differs(a, b) for a, b in metrics)),
         ]
 
 
 OURS = ["benchmark", "items", "tokens asked", "distinct", "read", "logits", "ours, s", "of it trie"]
 OURS += ["of the bound", "in CPU-s"]
 BESIDE = ["hf, s (batch)", "faster by", "in CPU-s", "at the bound", "largest Δ, nats", "greedy ≠", "metrics ≠"]
-
-
-def different(questions: Questions, one: list[Answer], other: list[Answer]) -> list[int]:
-    """Documents of which some metric differs: by more than 1e-4 where it is no count."""
-    pairs = zip(questions.metrics(one), questions.metrics(other), strict=True)
-    return [d for d, (a, b) in enumerate(pairs) if any(not abs(a[name] - b[name]) <= 1e-4 for name in a)]
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -15,8 +15,6 @@ from lm_eval.models.huggingface import HFLM
 
 from datatrial.likelihood.harness import DatatrialLM
 
-_TIE = 1e-4  # nats, or of a score that is no count
-
 
 @dataclass(frozen=True)
 class Side:
@@ -65,17 +63,13 @@ def _compared(name: str, questions: Questions, said: list[Answer], other: Side) 
     apart = np.array([abs(a[0] - b[0]) for a, b in zip(said, answers, strict=True)])
     greedy = sum(a[1] != b[1] for a, b in zip(said, answers, strict=True))
     metrics = [questions.metrics(each) for each in (said, answers)]
-    differ = [d for d, (a, b) in enumerate(zip(*metrics, strict=True)) if _differ(a, b)]
+    differ = [d for d, (a, b) in enumerate(zip(*metrics, strict=True)) if asked.differs(a, b)]
     title, items = asked.BENCHMARKS[name].title, len(questions.documents)
     found = f"{len(differ)}" + (f" ({len(differ) / items:.2%})" if differ else "")
     by_item = np.mean([max(abs(a[metric] - b[metric]) for metric in a) for a, b in zip(*metrics, strict=True)])
     row = [title, f"{items:,}", other.title, f"{apart.max():.1e}", f"{apart.mean():.1e}", str(greedy), found]
     row += [f"{by_item:.1e}", _aggregated(questions, *metrics)]
     return row, [_tie(title, questions, d, said, answers) for d in differ]
-
-
-def _differ(one: dict[str, float], other: dict[str, float]) -> bool:
-    return any(not abs(one[metric] - other[metric]) <= _TIE for metric in one)
 
 
 def _aggregated(questions: Questions, one: list[dict[str, float]], other: list[dict[str, float]]) -> str:

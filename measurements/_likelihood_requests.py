@@ -1,6 +1,6 @@
 """What stock benchmarks ask, built by lm-eval's own tasks over the rows of a mirror, in the tokens of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -80,6 +80,11 @@ class _Tokenizing(HFLM):  # type: ignore[misc]
     def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[Any]:
         self.kept = requests
         return []
+
+
+def differs(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether a document scores differently: by more than 1e-4 in a metric, which matters where it is no count."""
+    return any(not abs(one[metric] - other[metric]) <= 1e-4 for metric in one)
 
 
 def merged(parts: Sequence[Questions]) -> Questions:

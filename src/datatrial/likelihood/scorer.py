@@ -14,7 +14,7 @@ from datatrial.likelihood.budget import budget_for
 from datatrial.likelihood.journal import Journal, fingerprint
 from datatrial.likelihood.layout import Layout, Pass, Prefix
 from datatrial.likelihood.method import Method, states_of
-from datatrial.likelihood.self_check import choose
+from datatrial.likelihood.methods import method_for
 from datatrial.likelihood.trie import Ints, Trie
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Scorer:
     def __init__(self, model: "PreTrainedModel | PeftModel", reading: Reading | None = None):
         """reading: what is read off logits; log-likelihoods if not told."""
         self._model = model
-        self.method, self.notes = choose(model)
+        self.method, self.notes = method_for(model)
         self.budget = budget_for(model)
         self._reading = reading or read_log_likelihoods
 
