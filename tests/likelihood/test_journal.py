@@ -124,6 +124,7 @@ scored(Path(sys.argv[1]), progress)
 """
 
 
+@pytest.mark.slow
 def test_scoring_that_was_killed_goes_on_without_a_pass_made_twice_and_ends_in_the_same_bits(tmp_path: Path) -> None:
     undisturbed, all_passes = scored(None)
     killed = subprocess.run(

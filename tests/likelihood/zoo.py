@@ -1,11 +1,18 @@
 """Tiny models of every architecture, with weights drawn at random: nothing is downloaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 import transformers as hf
+from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
+
+from datatrial.likelihood.budget import Budget
+from datatrial.likelihood.method import Method, states_of
+from datatrial.likelihood.trie import Request, Trie
 
 VOCABULARY = 97
 WINDOW = 8  # tokens: fewer than the contexts of the tests
@@ -40,6 +47,25 @@ _LONGROPE = {
     "short_factor": [1.0] * 8,
     "long_factor": [4.0] * 8,
     "original_max_position_embeddings": 20,
+}
+
+# What others are much like.
+_RARE = {
+    "llama eager",
+    "qwen2-moe",
+    "qwen3",
+    "gpt-bigcode",
+    "codegen",
+    "gemma",
+    "gemma3 eager",
+    "phi",
+    "phimoe",
+    "stablelm",
+    "cohere",
+    "olmo2",
+    "olmoe",
+    "smollm3",
+    "exaone4",
 }
 
 # Those that take block masks and position ids.
@@ -118,6 +144,11 @@ CONTEXTS: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama4": lambda: hf.Llama4TextConfig(
         **_GROUPED, num_local_experts=2, intermediate_size_mlp=64, attention_chunk_size=WINDOW, no_rope_layers=[1, 0]
     ),
+    "qwen3-next": lambda: hf.Qwen3NextConfig(**_GROUPED, **_EXPERTS, **_LINEAR, shared_expert_intermediate_size=32),
+}
+
+# Those whose past is nothing that could be copied, or (Jamba) that lose it when they go on by several tokens.
+ROWS: dict[str, Callable[[], PreTrainedConfig]] = {
     "jamba": lambda: hf.JambaConfig(
         **_SIZES,
         **_EXPERTS,
@@ -128,11 +159,6 @@ CONTEXTS: dict[str, Callable[[], PreTrainedConfig]] = {
         mamba_dt_rank=8,
         use_mamba_kernels=False,
     ),
-    "qwen3-next": lambda: hf.Qwen3NextConfig(**_GROUPED, **_EXPERTS, **_LINEAR, shared_expert_intermediate_size=32),
-}
-
-# Those whose past is nothing that could be copied.
-ROWS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mamba": lambda: hf.MambaConfig(vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, state_size=8),
     "rwkv": lambda: hf.RwkvConfig(vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, context_length=LONGEST),
 }
@@ -149,3 +175,50 @@ def model(name: str, std: float | None = 0.25, dtype: torch.dtype = torch.float3
                 if parameter.dim() > 1:
                     parameter.data.normal_(std=std)
     return made.to(dtype).eval()
+
+
+def each(*names: str) -> list[Any]:
+    """Parameters of a test, rare models marked as slow."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in _RARE else ()) for name in names]
+
+
+def asked(seed: int = 0) -> list[Request]:
+    """Contexts within others, of one token, asked once and often; continuations long, short and within others."""
+    random = np.random.default_rng(seed)
+
+    def tokens(n: int) -> list[int]:
+        return [int(token) for token in random.integers(3, VOCABULARY, n)]
+
+    start = tokens(12)
+    requests = [Request(start[:1], tokens(3)), Request(start[:1], tokens(2)), Request(tokens(5), tokens(1))]
+    further = start + tokens(7)
+    for context in (start + tokens(2), start + tokens(4), further + tokens(1), further + tokens(5)):
+        longest = tokens(6)
+        requests += [Request(context, one) for one in (longest, longest[:4], longest[:3] + tokens(3), tokens(1))]
+    for _ in range(2):
+        context = tokens(4)
+        requests += [Request(context, tokens(n)) for n in (1, 2, 4)]
+    return requests
+
+
+@torch.no_grad()
+def one_by_one(model: Any, requests: Sequence[Request]) -> NDArray[np.float64]:
+    """[requests] log-likelihoods in nats, by a forward pass over each."""
+    found = []
+    for context, continuation in requests:
+        logits = model(input_ids=torch.tensor([[*context, *continuation[:-1]]])).logits
+        said = logits[0, -len(continuation) :].double().log_softmax(-1)
+        found.append(float(said[range(len(continuation)), continuation].sum()))
+    return np.array(found)
+
+
+@torch.no_grad()
+def by(method: Method, requests: Sequence[Request], budget: Budget) -> NDArray[np.float64]:
+    """The same by a method."""
+    found = np.full(len(requests), np.nan)
+    kept: list[Any] = []
+    for one in method.lay_out(Trie.of(requests, LONGEST), budget).passes:
+        said = method.head(states_of(one, kept, method)[0]).double().log_softmax(-1)
+        values = said[torch.from_numpy(one.pick), torch.from_numpy(one.targets)].numpy()
+        found[one.requests] = np.add.reduceat(values, one.starts)
+    return found

@@ -40,6 +40,8 @@ class Decoder:
         self.kinds = _kinds(self.model)
         if unknown := self.kinds - {_FULL, _SLIDING}:
             raise ModelError(f"it has layers of another kind than attention to all or the last tokens: {min(unknown)}")
+        if _counts_places(self.model):
+            raise ModelError("its attention biases (ALiBi) count places in a row, whatever the positions")
 
     def lay_out(self, trie: Trie, budget: Budget) -> Layout:
         within, beyond = apart(trie, self.model)
@@ -143,8 +145,15 @@ def needed(one: Pass, device: torch.device) -> torch.Tensor:
 def _kinds(model: "PreTrainedModel") -> set[str]:
     """The kinds of layers of a model, by how far their tokens see."""
     config = model.config.get_text_config()
-    if listed := getattr(config, "layer_types", None):
+    # GPT-Neo lists its own kinds elsewhere: its local layers count places in a row, whatever the positions.
+    if listed := getattr(config, "layer_types", None) or getattr(config, "attention_layers", None):
         return set(listed)
     # A window in the config alone says little: Llama does not heed it, Moshi neither. Those that do import the mask.
     heeds = hasattr(sys.modules[type(model.base_model).__module__], "create_sliding_window_causal_mask")
     return {_SLIDING if heeds and config.sliding_window is not None else _FULL}
+
+
+def _counts_places(model: "PreTrainedModel") -> bool:
+    """Whether what a token sees is weighed by how far away it lies in the row."""
+    config = model.config.get_text_config()
+    return config.model_type in ("bloom", "mpt") or bool(getattr(config, "alibi", False))

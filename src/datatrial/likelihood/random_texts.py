@@ -26,11 +26,11 @@ class RandomTexts:
         self.longest: int = getattr(text, "max_position_embeddings", None) or 10**9  # tokens that a model takes
 
     def with_shared_starts(self) -> list[Request]:
-        """Contexts that begin alike, some of these further alike, and some of their own, each with continuations."""
+        """Contexts that begin alike, some of these further alike, others of their own, with long and short answers."""
         shared = self._tokens(12)
         further = shared + self._tokens(8)
         contexts = [start + self._tokens(6) for start in ([], [], shared, shared, further, further)]
-        return [Request(context, self._tokens(4)) for context in contexts for _ in range(4)]
+        return [Request(context, self._tokens(n)) for context in contexts for n in (3, 5, 6, 8)]
 
     def across_the_window(self, longest: int) -> list[Request]:
         """Contexts longer than the model's window; none if it has none, or one longer than `longest` tokens."""
@@ -38,7 +38,7 @@ class RandomTexts:
             return []
         shared = self._tokens(self._window + 4)
         one, other = shared + self._tokens(4), shared + self._tokens(4)
-        return [Request(context, self._tokens(6)) for context in (one, one, other)]
+        return [Request(context, self._tokens(8)) for context in (one, one, other)]
 
     def _tokens(self, n: int) -> list[int]:
         return [int(token) for token in self._rng.choice(self._ids, n)]

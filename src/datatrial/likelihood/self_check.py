@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _WINDOW = 512  # tokens; what lies beyond longer windows would take minutes to try on a CPU
-_NOISE = 4.0  # times what padded batches change
+_NOISE = 2.0  # times what padded batches change
 _ROUNDING = 16.0  # times what the dtype alone lets one expect: more is none, even where padded batches change as much
 _SHARE = 0.8  # of the answers must agree: rounding may send a token to other experts, and nothing is alike after that
 
@@ -98,7 +98,7 @@ class _Trial:
         gaps: dict[int, list[torch.Tensor]] = defaultdict(list)
         kept: list[tuple[Prefix, Any]] = []
         nats = 0.0
-        for one in method.lay_out(self.trie, Budget(row=12, tokens=room, logits=room, keep=4)).passes:
+        for one in method.lay_out(self.trie, Budget(row=26, tokens=room, logits=room, keep=4)).passes:
             said = method.head(states_of(one, kept, method)[0]).float().log_softmax(-1)
             pick, targets = (torch.from_numpy(a).to(said.device) for a in (one.pick, one.targets))
             for request, start in zip(one.requests, one.starts, strict=True):
@@ -117,7 +117,7 @@ class _Trial:
 
 def _agree(found: Sequence[_Comparison], batches: Sequence[_Comparison], trials: Sequence[_Trial], eps: float) -> bool:
     """Whether answers are as near to the plain ones as rounding explains: by what it does in batches, or its kind."""
-    noise = _NOISE * max(batch.gap(1.0) for batch in batches)
+    noise = _NOISE * max(batch.gap(_SHARE) for batch in batches)
     expected = [trial.rounding(eps) for trial in trials]
     return all(one.gap(_SHARE) <= min(noise + by, _ROUNDING * by) for one, by in zip(found, expected, strict=True))
 

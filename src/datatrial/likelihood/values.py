@@ -70,13 +70,17 @@ class HeadAtTokens(torch.nn.Module):  # type: ignore[misc]
     def get_decoder(self) -> torch.nn.Module:
         return self.base_model
 
+    def get_input_embeddings(self) -> torch.nn.Module:
+        embeddings: torch.nn.Module = self.base_model.get_input_embeddings()
+        return embeddings
+
     @contextmanager
     def for_words(self) -> Iterator[None]:
         """Meanwhile it says how likely each token is to come next, by its embeddings, rather than a value.
 
         So the layers are tried out by all that they compute, as those of any model are.
         """
-        self._words = self.base_model.get_input_embeddings().weight.detach()
+        self._words = self.get_input_embeddings().weight.detach()
         try:
             yield
         finally:
