@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import geometric_mean, harmonic_mean, median
+from statistics import geometric_mean, median
 from typing import Any
 
 import _likelihood_bound as bound
@@ -124,27 +124,34 @@ class Compared:
     batch_size: int
     hf: list[Timed]
     ours: list[Timed]
-    rates: list[bound.Rate]  # of the best shape, right before and after each round of ours
+    rates: list[bound.Rates]  # of the best shapes, right before and after each round of ours
 
     @property
     def of_bound(self) -> float:
-        """The share of the bound that ours reaches, the bound at the rate of the same round."""
-        pairs = zip(self.rates, self.ours, strict=True)
-        return median(self.work.total / rate.wall / own.seconds for rate, own in pairs)
+        """The share of the bound that ours reaches, the bound at the rate of whole passes of the same round."""
+        return self._share(lambda rates: self.work.total / rates["all"].wall)
 
     @property
     def of_bound_in_cpu(self) -> float:
         """The same of CPU-seconds, which other work on the machine changes less."""
-        return median(self.work.total / rate.cpu / own.cpu for rate, own in zip(self.rates, self.ours, strict=True))
+        pairs = zip(self.rates, self.ours, strict=True)
+        return median(self.work.total / rates["all"].cpu / own.cpu for rates, own in pairs)
+
+    @property
+    def of_parts(self) -> float:
+        """The share of a bound that takes the body's work at the body's best rate, and the head's at the head's."""
+        return self._share(lambda rates: self.work.body / rates["body"].wall + self.work.head / rates["head"].wall)
+
+    def _share(self, least: Callable[[bound.Rates], float]) -> float:
+        return median(least(rates) / own.seconds for rates, own in zip(self.rates, self.ours, strict=True))
 
     def of_bound_at(self, rate: float) -> float:
         return self.work.total / rate / median(own.seconds for own in self.ours)
 
-    def run_ours(self, scorer: Scorer, costs: bound.Costs, shape: bound.Shape, max_length: int) -> None:
-        before = costs.rate(shape, _SECONDS_OF_RATE)
+    def run_ours(self, scorer: Scorer, costs: bound.Costs, shapes: bound.Shapes, max_length: int) -> None:
+        before = costs.rates(shapes, _SECONDS_OF_RATE)
         self.ours.append(ours(scorer, self.questions, max_length))
-        after = costs.rate(shape, _SECONDS_OF_RATE)
-        self.rates.append(bound.Rate(*(harmonic_mean(pair) for pair in zip(before, after, strict=True))))
+        self.rates.append(bound.mean(before, costs.rates(shapes, _SECONDS_OF_RATE)))
 
     @property
     def ratios(self) -> list[float]:
@@ -163,6 +170,7 @@ class Compared:
             f"{median(t.building for t in self.ours):.2f}",
             f"**{self.of_bound:.1%}**",
             f"{self.of_bound_in_cpu:.1%}",
+            f"**{self.of_parts:.1%}**",
         ]
         return [*cells, *self._beside()] if self.hf else cells
 
@@ -172,7 +180,8 @@ class Compared:
         greedy = sum(a[1] != b[1] for a, b in zip(hf, own, strict=True))
         metrics = zip(self.questions.metrics(hf), self.questions.metrics(own), strict=True)
         cpu = median(h.cpu / o.cpu for h, o in zip(self.hf, self.ours, strict=True))
-        at_bound = median(h.seconds * rate.wall / self.work.total for h, rate in zip(self.hf, self.rates, strict=True))
+        pairs = zip(self.hf, self.rates, strict=True)
+        at_bound = median(h.seconds * rates["all"].wall / self.work.total for h, rates in pairs)
         return [
             f"{spread([t.seconds for t in self.hf], 1)} ({self.batch_size})",
             f"**{spread(self.ratios, 2)}**",
@@ -185,7 +194,7 @@ class Compared:
 
 
 OURS = ["benchmark", "items", "tokens asked", "distinct", "read", "logits", "ours, s", "of it trie"]
-OURS += ["of the bound", "in CPU-s"]
+OURS += ["of the bound", "in CPU-s", "of the bound by parts"]
 BESIDE = ["hf, s (batch)", "faster by", "in CPU-s", "at the bound", "largest Δ, nats", "greedy ≠", "metrics ≠"]
 
 
@@ -199,7 +208,7 @@ def note(text: str) -> None:
 
 
 def compare(
-    name: str, lm: HFLM, scorer: Scorer, costs: bound.Costs, shape: bound.Shape, settings: Settings
+    name: str, lm: HFLM, scorer: Scorer, costs: bound.Costs, shapes: bound.Shapes, settings: Settings
 ) -> Compared:
     benchmark = asked.BENCHMARKS[name]
     questions = asked.questions(
@@ -216,20 +225,20 @@ def compare(
         sides = ["ours", "hf"] if number % 2 else ["hf", "ours"]
         for side in sides if settings.peer else ["ours"]:
             if side == "ours":
-                compared.run_ours(scorer, costs, shape, lm.max_length)
+                compared.run_ours(scorer, costs, shapes, lm.max_length)
             else:
                 compared.hf.append(theirs(lm, questions.requests))
     return compared
 
 
-def rates(costs: bound.Costs) -> tuple[bound.Shape, list[str]]:
-    """The shape at which plain forward passes are fastest, and lines that say how fast they are."""
+def rates(costs: bound.Costs) -> tuple[bound.Shapes, list[str]]:
+    """The shapes at which plain forward passes and their parts are fastest, and lines that say how fast they are."""
     lines, best = [], {}
     for part, found in bound.sweep(costs).items():
         best[part] = batch, length = max(found, key=found.__getitem__)
         listed = ", ".join(f"{b}×{n} {rate / 1e9:.1f}" for (b, n), rate in found.items())
         lines.append(f"- {bound.PARTS[part]}: {found[best[part]] / 1e9:.1f} GFLOP/s at {batch}×{length} ({listed})")
-    return best["all"], lines
+    return best, lines
 
 
 def report(settings: Settings, names: Sequence[str]) -> list[str]:
@@ -242,7 +251,7 @@ def report(settings: Settings, names: Sequence[str]) -> list[str]:
     scorer = Scorer(model)
     checking = time.perf_counter() - start
     costs = bound.Costs(model)
-    shape, speeds = rates(costs)
+    shapes, speeds = rates(costs)
     columns = [*OURS, *(BESIDE if settings.peer else [])]
     lines = [
         f"## {settings.size}, {settings.threads} thread{'s' * (settings.threads > 1)}",
@@ -259,13 +268,15 @@ def report(settings: Settings, names: Sequence[str]) -> list[str]:
     note("\n".join(lines))
     found = []
     for name in names:
-        found.append(compare(name, lm, scorer, costs, shape, settings))
+        found.append(compare(name, lm, scorer, costs, shapes, settings))
         lines.append(f"| {' | '.join(found[-1].row())} |")
         note(lines[-1])
     reached = geometric_mean([one.of_bound for one in found])
-    highest = max(rate.wall for one in found for rate in one.rates)
+    by_parts = geometric_mean([one.of_parts for one in found])
+    highest = max(rates["all"].wall for one in found for rates in one.rates)
     at_highest = geometric_mean([one.of_bound_at(highest) for one in found])
     lines += ["", f"Of the bound, geometric mean: **{reached:.1%}**, each round's at the rate of that round; "]
+    lines[-1] += f"**{by_parts:.1%}** with the body and the head each at its own rate; "
     lines[-1] += f"{at_highest:.1%} at the highest rate of any ({highest / 1e9:.1f} GFLOP/s). "
     lines[-1] += f"Load at the end {' '.join(f'{part:.1f}' for part in os.getloadavg())}."
     note(lines[-1])

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from statistics import median
+from statistics import harmonic_mean, median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,10 @@ class Rate(NamedTuple):
 
     wall: float
     cpu: float
+
+
+Rates = dict[str, Rate]  # of each part of the model
+Shapes = dict[str, Shape]
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ class Costs:
             count += 1
         return Rate(work * count / (time.perf_counter() - start), work * count / (time.process_time() - cpu))
 
+    def rates(self, shapes: Shapes, seconds: float) -> Rates:
+        """Those of all parts, each at its shape."""
+        return {part: self.rate(shape, seconds, part) for part, shape in shapes.items()}
+
     def _run(self, shape: Shape, part: str) -> tuple[float, Any]:
         tokens = torch.randint(10, self.model.config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
         work = self.forward(shape)
@@ -99,6 +107,11 @@ def sweep(costs: Costs) -> dict[str, dict[Shape, float]]:
     for (part, shape), rates in zip(tried, zip(*sweeps, strict=True), strict=True):
         found[part][shape] = median(rates)
     return found
+
+
+def mean(one: Rates, other: Rates) -> Rates:
+    """The rates of two times that are as long as each other."""
+    return {part: Rate(*(harmonic_mean(pair) for pair in zip(one[part], other[part], strict=True))) for part in one}
 
 
 def needed(trie: Trie) -> int:

@@ -10,7 +10,8 @@ its best batch size of 1…64 for that benchmark, size and number of threads, fo
 the work folder (sizes whose logits and their softmax do not fit into --memory are left out); ours builds trie and
 layout within its time. The bound is the floating-point operations of the distinct tokens, of their attention to what
 they see and of the needed logits, at the best rate that plain forward passes with all logits reach at any shape, taken
-anew beside each round.
+anew beside each round; "by parts", with the body's operations at the body's own best rate and the head's at the
+head's: heads are single large products, which run at a higher rate than the body ever does.
 
 `safety` times group safety's perplexities against SafeNLP's loop, which scores one sentence at a time. `equality`
 compares what ours and `hf` say of each item, from the texts on. `end-to-end` runs the `lm_eval` command, at its best

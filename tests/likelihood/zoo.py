@@ -66,6 +66,7 @@ _RARE = {
     "olmoe",
     "smollm3",
     "exaone4",
+    "modernbert-decoder",
 }
 
 # Those that take block masks and position ids.
@@ -114,6 +115,9 @@ TRIE: dict[str, Callable[[], PreTrainedConfig]] = {
     "falcon": lambda: hf.FalconConfig(**_SIZES, alibi=False, multi_query=True, new_decoder_architecture=False),
     "gpt-oss": lambda: hf.GptOssConfig(**_GROUPED, **_EXPERTS, **_MIXED),
     "exaone4": lambda: hf.Exaone4Config(**_GROUPED, **_MIXED),
+    "modernbert-decoder": lambda: hf.ModernBertDecoderConfig(
+        **_SIZES, local_attention=2 * WINDOW, global_attn_every_n_layers=2
+    ),
     "deepseek-v3": lambda: hf.DeepseekV3Config(
         **_SIZES,
         **_LATENT,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from transformers import PreTrainedModel
 
 from datatrial.errors import ModelError
 from datatrial.likelihood.budget import Budget
@@ -17,7 +18,6 @@ from datatrial.likelihood.trie import Ints, Trie
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
 Mask: TypeAlias = torch.Tensor | dict[str, torch.Tensor]
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -33,7 +33,8 @@ class Decoder:
         if learns_prompts(model):
             raise ModelError("it puts learned tokens before each text")
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.body = self.model.get_decoder()
+        decoder = self.model.get_decoder()  # of some models the attribute of that name is the head
+        self.body = decoder if isinstance(decoder, PreTrainedModel) else self.model.base_model
         self.device = self.model.device
         self._any_token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         self.window: int | None = getattr(self.model.config.get_text_config(), "sliding_window", None)

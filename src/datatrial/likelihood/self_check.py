@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -167,7 +168,7 @@ def _base(model: "PreTrainedModel | PeftModel") -> "PreTrainedModel":
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return shorten(next(iter(str(error).strip().splitlines()), type(error).__name__), 120, placeholder="…")
 
 
 @contextmanager
