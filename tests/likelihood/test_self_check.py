@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
-from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, Gemma3Config
+from transformers import BertConfig, BertLMHeadModel, Gemma3Config
 
 from datatrial.likelihood import decoder
 from datatrial.likelihood.decoder import Decoder
@@ -42,6 +42,11 @@ def test_the_fastest_way_that_is_right_is_taken(name: str) -> None:
 @pytest.mark.parametrize("name", ["llama", "mixtral"])
 def test_rounding_in_half_precision_is_no_error(name: str, dtype: torch.dtype) -> None:
     assert_chosen(name, 0.25, dtype)
+
+
+def test_rounding_that_grows_from_layer_to_layer_is_no_error() -> None:
+    method, notes = choose(zoo.model("llama", dtype=torch.bfloat16, num_hidden_layers=12))
+    assert (method.name, notes) == ("trie", [])
 
 
 @pytest.mark.slow
@@ -79,6 +84,10 @@ def seeing_all_before(self: Decoder, one: Pass, prefix: Any) -> torch.Tensor:
     return states(self, replace(one, last=np.full_like(one.last, one.tokens.shape[1] - 1)), prefix)
 
 
+def seeing_all_before_under_a_longer_prefix(self: Decoder, one: Pass, prefix: Any) -> torch.Tensor:
+    return (seeing_all_before if len(one.ancestry) == 2 else states)(self, one, prefix)
+
+
 def seeing_beyond_the_window(self: Decoder, one: Pass, prefix: Any) -> torch.Tensor:
     self.window = 10**6
     return states(self, one, prefix)
@@ -99,11 +108,20 @@ def raising(self: Decoder, one: Pass, prefix: Any) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [FLOAT32, torch.bfloat16])
 @pytest.mark.parametrize(
     "broken",
-    [forgetting, counting_places, seeing_all_before, seeing_beyond_the_window, mixing_rows, without_numbers, raising],
+    [
+        forgetting,
+        counting_places,
+        seeing_all_before,
+        seeing_all_before_under_a_longer_prefix,
+        seeing_beyond_the_window,
+        mixing_rows,
+        without_numbers,
+        raising,
+    ],
 )
 def test_a_broken_way_is_refused(broken: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Decoder, "states", broken)
-    method, notes = choose(zoo.model("mistral", dtype=dtype))
+    method, notes = choose(zoo.model("mistral", dtype=dtype, sliding_window=40))  # longer than most of the texts
     assert method.name == "contexts"
     assert notes[0].startswith("this model (MistralForCausalLM) does not take block attention masks (")
 
@@ -142,9 +160,7 @@ def test_adapters_are_checked_with_their_model() -> None:
 
 
 def test_short_models_are_checked_with_short_texts() -> None:
-    config = zoo.TRIE["gpt2"]()
-    config.n_positions = 10
-    method, notes = choose(AutoModelForCausalLM.from_config(config).eval())
+    method, notes = choose(zoo.model("gpt2", n_positions=10))
     assert (method.name, notes) == ("trie", [])
 
 
@@ -153,8 +169,21 @@ def test_texts_have_none_of_the_tokens_that_a_config_gives_a_meaning() -> None:
     texts = RandomTexts(config)
     used = {token for one in texts.with_shared_starts() for token in [*one.context, *one.continuation]}
     assert used <= set(range(12)) - {7, 9, config.get_text_config().pad_token_id, config.get_text_config().bos_token_id}
-    assert all(len(one.context) > 8 for one in texts.across_the_window(longest=8))
+    assert [len(one.context) > 8 for one in texts.across_the_window(longest=8)] == [True, True]
     assert texts.across_the_window(longest=7) == []
+
+
+def test_texts_need_prefixes_within_prefixes_and_several_rows_after_each() -> None:
+    used: list[Pass] = []
+
+    def noting(self: Decoder, one: Pass, prefix: Any) -> torch.Tensor:
+        used.append(one)
+        return states(self, one, prefix)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Decoder, "states", noting)
+        choose(zoo.model("mistral"))
+    assert {(len(one.ancestry), len(one.tokens) > 1) for one in used} == {(0, True), (1, True), (2, True)}
 
 
 def test_the_model_and_the_state_of_chance_are_left_as_they_were() -> None:

@@ -168,9 +168,10 @@ ROWS: dict[str, Callable[[], PreTrainedConfig]] = {
 }
 
 
-def model(name: str, std: float | None = 0.25, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def model(name: str, std: float | None = 0.25, dtype: torch.dtype = torch.float32, **settings: Any) -> PreTrainedModel:
     """A model whose matrices have entries of this standard deviation; None leaves them as its class draws them."""
     config = (TRIE | CONTEXTS | ROWS)[name]()
+    config.update(settings)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = hf.AutoModelForCausalLM.from_config(config, attn_implementation=config._attn_implementation)

@@ -18,8 +18,8 @@ class RandomTexts:
 
     def __init__(self, config: "PreTrainedConfig"):
         text = config.get_text_config()
-        meant_otherwise = set(_token_ids(config.to_dict()))  # padding, images and the like
-        self._ids = [token for token in range(text.vocab_size) if token not in meant_otherwise]
+        meant_otherwise = list(_token_ids(config.to_dict()))  # padding, images and the like
+        self._ids = np.setdiff1d(np.arange(text.vocab_size), meant_otherwise)
         self._rng = np.random.default_rng(0)
         windows = [getattr(text, name, None) for name in _WINDOWS]
         self._window = min((window for window in windows if isinstance(window, int) and window > 0), default=None)
@@ -27,18 +27,17 @@ class RandomTexts:
 
     def with_shared_starts(self) -> list[Request]:
         """Contexts that begin alike, some of these further alike, others of their own, with long and short answers."""
-        shared = self._tokens(12)
-        further = shared + self._tokens(8)
-        contexts = [start + self._tokens(6) for start in ([], [], shared, shared, further, further)]
-        return [Request(context, self._tokens(n)) for context in contexts for n in (3, 5, 6, 8)]
+        shared = self._tokens(8)
+        further = shared + self._tokens(6)
+        contexts = [start + self._tokens(4) for start in ([], [], shared, shared, further, further)]
+        return [Request(context, self._tokens(n)) for context in contexts for n in (4, 7, 9)]
 
     def across_the_window(self, longest: int) -> list[Request]:
-        """Contexts longer than the model's window; none if it has none, or one longer than `longest` tokens."""
-        if self._window is None or self._window > longest or self._window + 16 > self.longest:
+        """A context longer than the model's window; none if it has none, or one longer than `longest` tokens."""
+        if self._window is None or self._window > longest or self._window + 20 > self.longest:
             return []
-        shared = self._tokens(self._window + 4)
-        one, other = shared + self._tokens(4), shared + self._tokens(4)
-        return [Request(context, self._tokens(8)) for context in (one, one, other)]
+        context = self._tokens(self._window + 8)
+        return [Request(context, self._tokens(12)) for _ in range(2)]
 
     def _tokens(self, n: int) -> list[int]:
         return [int(token) for token in self._rng.choice(self._ids, n)]

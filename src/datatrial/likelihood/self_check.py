@@ -57,7 +57,7 @@ def _choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
         return rows, [f"{name} gives no numbers for random texts: {_INSTEAD['rows']}"]
     eps = _eps(model)
     with _rounded_otherwise(_base(model), eps):
-        rounding = [trial.compare(rows) for trial in trials]
+        rounding = trials[0].compare(rows)
     refused: list[str] = []
     for way in (Decoder, CachedContexts):
         try:
@@ -68,9 +68,9 @@ def _choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
             continue
         if _agree(found, rounding, trials, eps):
             return method, [f"{name} {' and '.join(refused)}: {_INSTEAD[way.name]}"] if refused else []
-        refused.append(f"{_CANNOT[way.name]} ({_difference(found)}; in padded batches {_nats(rounding)})")
-    if not _agree(rounding, rounding, trials, eps):
-        refused.append(f"{_CANNOT['rows']} ({_difference(rounding)})")
+        refused.append(f"{_CANNOT[way.name]} ({_difference(found)}; in padded batches {rounding.nats:.2g})")
+    if not _agree([rounding], rounding, trials[:1], eps):
+        refused.append(f"{_CANNOT['rows']} ({_difference([rounding])})")
     return rows, [f"{name} {' and '.join(refused)}: {_INSTEAD['rows']}"]
 
 
@@ -99,7 +99,7 @@ class _Trial:
         gaps: dict[int, list[torch.Tensor]] = defaultdict(list)
         kept: list[tuple[Prefix, Any]] = []
         nats = 0.0
-        for one in method.lay_out(self.trie, Budget(row=26, tokens=room, logits=room, keep=4)).passes:
+        for one in method.lay_out(self.trie, Budget(row=21, tokens=room, logits=room, keep=4)).passes:
             said = method.head(states_of(one, kept, method)[0]).float().log_softmax(-1)
             pick, targets = (torch.from_numpy(a).to(said.device) for a in (one.pick, one.targets))
             for request, start in zip(one.requests, one.starts, strict=True):
@@ -116,10 +116,9 @@ class _Trial:
         return float(eps**0.5 / 4 * spread.median())
 
 
-def _agree(found: Sequence[_Comparison], batches: Sequence[_Comparison], trials: Sequence[_Trial], eps: float) -> bool:
+def _agree(found: Sequence[_Comparison], rounding: _Comparison, trials: Sequence[_Trial], eps: float) -> bool:
     """Whether answers are as near to the plain ones as rounding explains: by what it does in batches, or its kind."""
-    noise = _NOISE * max(batch.gap(_SHARE) for batch in batches)
-    expected = [trial.rounding(eps) for trial in trials]
+    noise, expected = _NOISE * rounding.gap(_SHARE), [trial.rounding(eps) for trial in trials]
     return all(one.gap(_SHARE) <= min(noise + by, _ROUNDING * by) for one, by in zip(found, expected, strict=True))
 
 
@@ -156,11 +155,8 @@ def _eps(model: "PreTrainedModel | PeftModel") -> float:
 
 
 def _difference(found: Sequence[_Comparison]) -> str:
-    return f"log-likelihoods differ by up to {_nats(found)} nats from plain forward passes"
-
-
-def _nats(found: Sequence[_Comparison]) -> str:
-    return f"{max(one.nats for one in found):.2g}"
+    nats = max(one.nats for one in found)
+    return f"log-likelihoods differ by up to {nats:.2g} nats from plain forward passes"
 
 
 def _base(model: "PreTrainedModel | PeftModel") -> "PreTrainedModel":
