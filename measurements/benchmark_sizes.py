@@ -23,13 +23,13 @@ import datatrial.estimates
 from datatrial.evaluation import _harness
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.externals import Lock, Resolver
+from datatrial.likelihood.trie import Request, Trie
 from datatrial.records import Runtime
 
 TABLE = Path(datatrial.estimates.__file__).parent / "benchmarks.json"
 TASKS = ("arc_challenge", "piqa", "hellaswag", "toxigen", "truthfulqa_mc1", "truthfulqa_mc2", "mmlu")
 SENTENCES = "microsoft/SafeNLP/data/toxiGen.json"
 WINDOW = 32  # requests that lm-eval puts through a GPU together, the longest first
-ONE_TOKEN = 5  # characters: " Yes" and " A" are one token in every common vocabulary, and share one forward pass
 
 # Items of the split that lm-eval scores, as published: the ARC, PIQA, HellaSwag, ToxiGen and TruthfulQA papers and
 # their pages on the hub; of MMLU, the test files of Hendrycks et al. (2021).
@@ -66,15 +66,16 @@ def measured(task: Any) -> dict[str, float]:
     contexts = [task.doc_to_text(doc) for doc in docs]
     choices = [[f" {choice}" for choice in task.doc_to_choice(doc)] for doc in docs]
     flat = [choice for each in choices for choice in each]
-    one_token = all(len(choice) <= ONE_TOKEN for choice in flat)
-    requests = [len(c) + len(x) for c, each in zip(contexts, choices, strict=True) for x in each]
+    texts = [(context, choice) for context, each in zip(contexts, choices, strict=True) for choice in each]
+    requests = [len(context) + len(choice) for context, choice in texts]
+    trie = Trie.of([Request([*map(ord, context)], [*map(ord, choice)]) for context, choice in texts], max(requests))
     return {
         "items": PUBLISHED[task.config.task],
         **({"continuous": True} if task.config.task in CONTINUOUS else {}),
         "choices": round(fmean(map(len, choices)), 2),
-        "forwards": 1 if one_token else round(fmean(map(len, choices)), 2),
         "context": round(fmean(map(len, contexts)), 1),
         "continuation": round(fmean(map(len, flat)), 1),
+        "distinct": round(trie.distinct / len(docs), 1),
         "longest": round(fmean(sorted(requests)[-WINDOW:]), 0),
         "spread": round(pstdev(requests), 1),
         "counted": len(docs),

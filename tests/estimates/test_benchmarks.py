@@ -2,27 +2,29 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from datatrial.data_set import DataSet
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from datatrial.estimates import scoring
 from datatrial.estimates.benchmarks import BenchmarkSize, benchmark_size, table
 from datatrial.estimates.devices import device_of
+from datatrial.estimates.memory import scoring_activations
 from datatrial.estimates.policies import Policy
 from datatrial.estimates.scoring import answering_estimate, scoring_estimate
-from datatrial.estimates.shapes import published
-from datatrial.evaluation import _batches
+from datatrial.estimates.shapes import Shape, published
 from datatrial.evaluation._base import Benchmark, Workload
 from datatrial.evaluation.group_safety import GroupSafety
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.evaluation.reward import RewardOfAnswers
 from datatrial.externals import LocalExternal
+from datatrial.likelihood.budget import budget_for
 from datatrial.records import Runtime
 
 LLAMA = Policy("llama", published()["meta-llama/llama-2-7b-hf"], "bfloat16", True, 4.0)
@@ -46,20 +48,29 @@ def test_a_limit_is_of_each_task(tmp_path: Path) -> None:
     assert size(tmp_path, task="mmlu", limit=100).items == 57 * 100
 
 
+def asked(found: BenchmarkSize, policy: Policy = LLAMA) -> float:
+    tokens = scoring_estimate(found, policy, device_of("h200")).tokens
+    assert tokens
+    return tokens
+
+
 def test_shots_come_before_the_question_and_not_where_a_task_has_none(tmp_path: Path) -> None:
-    [without], [five] = (size(tmp_path, task="arc_challenge", num_fewshot=n).tasks for n in (None, 5))
-    assert without.characters
-    assert five.characters
-    assert five.characters > 5.5 * without.characters
+    without, five = (size(tmp_path, task="arc_challenge", num_fewshot=n) for n in (None, 5))
+    assert 4 < asked(five) / asked(without) < 5  # of the question itself all four choices count
     [fixed] = size(tmp_path, task="truthfulqa_mc2", num_fewshot=5).tasks
     assert fixed.shots == 0
 
 
-def test_choices_of_one_letter_share_a_pass_and_others_take_one_each(tmp_path: Path) -> None:
-    [question, *_] = size(tmp_path, task="mmlu").tasks
-    [whole] = size(tmp_path, task="arc_challenge").tasks
-    assert (question.requests, question.forwards) == (4, 1)
-    assert whole.requests == whole.forwards == 4
+def test_shots_that_questions_share_are_read_once(tmp_path: Path) -> None:
+    without, five = (asked(size(tmp_path, task="mmlu", num_fewshot=n)) for n in (None, 5))
+    assert five < 1.1 * without  # five of a subject's, before a hundred questions and more
+    own, same = (asked(size(tmp_path, task="arc_challenge", num_fewshot=25, fewshot=f)) for f in (None, "shared"))
+    assert same < own / 10
+
+
+def test_what_does_not_fit_the_window_shares_nothing(tmp_path: Path) -> None:
+    short = replace(LLAMA, shape=replace(published()["meta-llama/llama-2-7b-hf"], longest=256))
+    assert asked(size(tmp_path, task="arc_challenge", num_fewshot=25), short) == 4 * 1172 * 256
 
 
 def test_what_is_on_this_disk_is_counted(tmp_path: Path) -> None:
@@ -75,7 +86,7 @@ def test_an_unknown_task_has_no_invented_size(tmp_path: Path) -> None:
     found = size(tmp_path, task="sciq")
     assert found.items is None
     assert found.notes == ("sciq: number of items unknown",)
-    assert scoring_estimate(found, LLAMA, device_of("h200"), sentences=False).tokens is None
+    assert scoring_estimate(found, LLAMA, device_of("h200")).tokens is None
 
 
 def test_safenlps_groups_are_the_papers() -> None:
@@ -94,18 +105,36 @@ def test_the_packaged_groups_are_those_of_one_file_of_safenlp(tmp_path: Path, fi
     assert found.items == (6514 if groups else None)
 
 
-def test_the_context_is_computed_for_each_choice(tmp_path: Path) -> None:
-    found = scoring_estimate(size(tmp_path, task="hellaswag"), LLAMA, device_of("h200"), sentences=False)
+def test_what_requests_share_is_computed_once(tmp_path: Path) -> None:
+    found = scoring_estimate(size(tmp_path, task="hellaswag"), LLAMA, device_of("h200"))
     assert found.requests == 4 * 10042
-    assert found.tokens == pytest.approx(4 * 10042 * (138.7 + 72.7) / 4, rel=0.05)
+    assert found.tokens == pytest.approx(10042 * (138.7 + 4 * 72.7) / 4, rel=0.1)  # characters, four to a token
+    primer = size(tmp_path, task="truthfulqa_mc2")
+    [task] = primer.tasks
+    assert task.context
+    assert asked(primer) < 817 * task.context / 4  # the same six questions and answers come before each question
 
 
-def test_a_batch_is_halved_until_it_fits(tmp_path: Path) -> None:
-    shots = size(tmp_path, task="mmlu", num_fewshot=5)
-    large, small = (scoring_estimate(shots, LLAMA, device_of(name), False).memory for name in ("h200", "rtx-4090"))
-    assert large
-    assert small
-    assert small.total < 24e9 < large.total
+def test_logits_are_needed_where_a_choice_is_expected(tmp_path: Path) -> None:
+    shape, device = published()["meta-llama/llama-2-7b-hf"], device_of("h200")
+    letters, endings = (scoring_estimate(size(tmp_path, task=task), LLAMA, device) for task in ("mmlu", "hellaswag"))
+    assert letters.work
+    assert endings.work
+    assert letters.tokens
+    assert endings.tokens
+    heads = [found.work.flops / (2 * shape.used * found.tokens) for found in (letters, endings) if found.work]
+    assert heads[0] < heads[1]
+
+
+def test_the_budget_is_halved_until_it_fits(tmp_path: Path) -> None:
+    device, mmlu = device_of("rtx-4090"), size(tmp_path, task="mmlu")
+    assert device
+    whole = scoring_estimate(mmlu, LLAMA, device).memory
+    assert whole
+    less = replace(device, memory=0.95 * whole.total)
+    halved = scoring_estimate(mmlu, LLAMA, less).memory
+    assert halved
+    assert whole.weights < halved.total <= less.memory
 
 
 def test_the_table_says_where_it_is_from() -> None:
@@ -135,7 +164,7 @@ def on_lima(task: Benchmark, tmp_path: Path) -> BenchmarkSize:
 def test_any_benchmark_can_say_what_it_asks(tmp_path: Path) -> None:
     found = on_lima(Pairs(data="lima"), tmp_path)
     assert (found.items, found.notes) == (500, ())
-    assert scoring_estimate(found, LLAMA, device_of("h200"), sentences=True).tokens
+    assert scoring_estimate(found, LLAMA, device_of("h200")).tokens
     silent = on_lima(Silent(data="lima", name="quiet"), tmp_path)
     assert (silent.items, silent.notes) == (None, ("quiet: its kind does not say how much it asks",))
 
@@ -150,14 +179,13 @@ def test_answers_cost_as_many_tokens_as_the_benchmark_lets_them_have(tmp_path: P
     assert (tokens(100), tokens(200)) == (10 * 3 * 150, 10 * 3 * 250)
 
 
-def test_batches_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def peak(sentences: bool) -> float:
-        memory = scoring_estimate(size(tmp_path, task="piqa"), LLAMA, device_of("h200"), sentences).memory
-        assert memory
-        return memory.total
-
-    requests, sentences = peak(sentences=False), peak(sentences=True)
-    monkeypatch.setitem(_batches.BATCH_SIZE, "cuda", 1)
-    monkeypatch.setitem(scoring._LOGIT_BYTES, "cuda", 2**20)
-    assert peak(sentences=False) < requests
-    assert peak(sentences=True) < sentences
+def test_the_budget_is_that_of_a_run(tmp_path: Path) -> None:
+    model = LlamaForCausalLM(LlamaConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, vocab_size=1000))
+    budget = budget_for(model)
+    shape = Shape(32, 64, 1, 32, 32, 1, 1000)
+    memory = scoring_estimate(
+        size(tmp_path, task="piqa"), Policy("m", shape, "float32", False, 4.0), device_of("cpu")
+    ).memory
+    assert memory
+    assert memory.logits == budget.logits * 1000 * 8
+    assert memory.activations == scoring_activations(shape, budget.tokens, 4)

@@ -187,9 +187,9 @@ def test_texts_need_prefixes_within_prefixes_and_several_rows_after_each() -> No
 
 
 def test_the_model_and_the_state_of_chance_are_left_as_they_were() -> None:
-    model = zoo.model("llama")
+    model = zoo.model("gpt2")  # with dropout
     model.train()
-    model.model.layers[0].eval()
+    model.transformer.h[0].eval()
     modes = [module.training for module in model.modules()]
     hooks = [len(module._forward_hooks) for module in model.modules()]
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()

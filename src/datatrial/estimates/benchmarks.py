@@ -25,20 +25,19 @@ class TaskSize:
     """Items of one task, and its requests' lengths in characters; None where unknown."""
 
     items: float | None
-    forwards: float | None = None  # passes through the model for an item
+    requests: float | None = None  # of an item
     context: float | None = None
     continuation: float = 0.0
+    distinct: float | None = None  # of an item's requests and no other's, so far as they begin alike; without shots
     longest: float | None = None  # mean of the 32 longest requests
-    requests: float | None = None  # of an item
     shots: int = 0  # examples shown before the question
+    shared_shots: bool = False  # whether they are the same for all items
     continuous: bool = False  # whether an item's score is a share rather than right or wrong
 
     @property
-    def characters(self) -> float | None:
-        """Of a request, with its shots; an example shown is as long as the question and one answer to it."""
-        if self.context is None:
-            return None
-        return self.context + self.continuation + self.shots * (self.context + self.continuation + 2)
+    def shown(self) -> float:
+        """Of the examples before a question: each is as long as the question and one answer to it."""
+        return self.shots * ((self.context or 0.0) + self.continuation + 2)
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,13 @@ def _task(task: TaskFacts, step: Step) -> TaskSize:
         return TaskSize(items)
     return TaskSize(
         items=items,
-        forwards=row.get("forwards"),
+        requests=row.get("choices"),
         context=row.get("context"),
         continuation=row.get("continuation", 0.0),
+        distinct=row.get("distinct"),
         longest=row.get("longest"),
-        requests=row.get("choices"),
         shots=task.shots,
+        shared_shots=task.shared_shots,
         continuous=row.get("continuous", False),
     )
 
@@ -144,7 +144,8 @@ def _questions(work: Workload, size: DataSize, title: str) -> BenchmarkSize:
     answer = size.characters / (2 * _CHOICES)  # half of a row is taken to be its choices
     question = size.characters / 2
     longest = 2 * (question + answer)
-    found = TaskSize(size.rows, _CHOICES, question, answer, longest, _CHOICES, work.shots)
+    distinct = question + _CHOICES * answer
+    found = TaskSize(size.rows, _CHOICES, question, answer, distinct, longest, work.shots)
     return BenchmarkSize((_limited(found, work.limit),), notes=tuple(notes))
 
 
@@ -173,7 +174,7 @@ def _sentences(size: DataSize, row: Mapping[str, Any], whole: bool) -> TaskSize:
     items = size.rows if size.rows is not None else row.get("items")
     context = row.get("context") if whole or size.characters is None else size.characters
     longest = row.get("longest") or (3 * context if context else None)
-    return TaskSize(items, 1.0, context, 0.0, longest, 1.0)
+    return TaskSize(items, 1.0, 0.0, context or 0.0, context, longest)
 
 
 def _mean_of(groups: Mapping[str, tuple[float, float]], items: float | None) -> tuple[float, float] | None:

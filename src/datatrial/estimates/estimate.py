@@ -230,7 +230,7 @@ class Estimates:
             prompt = None if row is None else row * PROMPT_SHARE
             found = answering_estimate(size, policy, self.device, work, prompt)
         else:
-            found = scoring_estimate(size, policy, self.device, sentences=work.asks == "sentences")
+            found = scoring_estimate(size, policy, self.device)
         around = (found.requests or 0.0) * self.device.request_seconds if self.device else 0.0
         return StepEstimate(
             "scoring",

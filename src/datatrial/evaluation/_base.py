@@ -22,6 +22,7 @@ class TaskFacts:
 
     name: str  # as in the table of published sizes
     shots: int = 0  # examples shown before each question
+    shared_shots: bool = False  # whether they are the same before all questions
     has_choices: bool = True  # else answers are written
     data: str = ""  # the benchmark's name for the repository with the items, as in `needs`
     configuration: str = ""  # of that repository

@@ -83,7 +83,7 @@ class LmEval(Benchmark):
 
     @property
     def workload(self) -> Workload:
-        tasks = () if self.data else tuple(_facts(leaf, self.num_fewshot) for leaf in self.tasks.leaves)
+        tasks = () if self.data else tuple(_facts(leaf, self.num_fewshot, self.fewshot) for leaf in self.tasks.leaves)
         return Workload("choices", self.limit, tasks, shots=self.num_fewshot or 0)
 
     @property
@@ -163,12 +163,14 @@ class LmEval(Benchmark):
         return found
 
 
-def _facts(leaf: "Leaf", num_fewshot: int | None) -> TaskFacts:
+def _facts(leaf: "Leaf", num_fewshot: int | None, fewshot: str | None) -> TaskFacts:
     said, own = leaf.settings, leaf.settings.get("num_fewshot") or 0
+    sampler = (said.get("fewshot_config") or {}).get("sampler")
     keeps = num_fewshot is None or said.get("num_fewshot") == 0
     return TaskFacts(
         name=leaf.name,
         shots=own if keeps else num_fewshot or 0,
+        shared_shots=fewshot == "shared" or sampler == "first_n",
         has_choices=said.get("output_type", "multiple_choice") == "multiple_choice",
         data=f"data/{said.get('dataset_path')}",
         configuration=str(said.get("dataset_name") or ""),

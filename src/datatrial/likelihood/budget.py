@@ -1,7 +1,7 @@
 """How much goes through a model at a time: by the model and the kind of device, so that a run can be repeated."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,20 +28,36 @@ class Budget:
         return asdict(self)
 
 
-def budget_for(model: "PreTrainedModel") -> Budget:
-    """The budget of a model on its device.
+class Widths(NamedTuple):
+    """What of a model its budget follows from."""
 
-    A CPU is at its best with what stays in its caches. A GPU wants as much at a time as fits: a sixteenth of its memory
-    for what a layer computes, and a sixteenth for logits; all of its memory counts, not what is free at the moment.
-    """
-    config, width = model.config.get_text_config(), model.dtype.itemsize
-    if model.device.type == "cpu":
-        return Budget(row=128, tokens=512, logits=_within(2**25, config.vocab_size * width, 32), keep=64)
-    memory = _memory(model.device.type)
+    hidden: int
+    inner: int  # of the feed-forward part
+    vocabulary: int
+    number: int  # bytes
+
+
+def budget_for(model: "PreTrainedModel") -> Budget:
+    """The budget of a model on its device."""
+    config = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    tokens = min(_within(memory // 16, (8 * config.hidden_size + 3 * inner) * width, 512), 16384)
+    widths = Widths(config.hidden_size, inner, config.vocab_size, model.dtype.itemsize)
+    return cpu_budget(widths) if model.device.type == "cpu" else gpu_budget(widths, _memory(model.device.type))
+
+
+def cpu_budget(widths: Widths) -> Budget:
+    """A CPU is at its best with what stays in its caches."""
+    return Budget(row=128, tokens=512, logits=_within(2**25, widths.vocabulary * widths.number, 32), keep=64)
+
+
+def gpu_budget(widths: Widths, memory: int) -> Budget:
+    """A GPU wants as much at a time as fits: a sixteenth of its memory for what a layer computes, and a sixteenth for
+    logits. All of its memory counts, not what is free at the moment.
+    """
+    tokens = _within(memory // 16, (8 * widths.hidden + 3 * widths.inner) * widths.number, 512)
     # Beside the logits themselves there is a float32 copy of some.
-    return Budget(row=1024, tokens=tokens, logits=_within(memory // 16, config.vocab_size * (width + 4), 32), keep=512)
+    logits = _within(memory // 16, widths.vocabulary * (widths.number + 4), 32)
+    return Budget(row=1024, tokens=min(tokens, 16384), logits=logits, keep=512)
 
 
 def _within(memory: int, each: int, at_least: int) -> int:
