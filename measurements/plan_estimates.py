@@ -30,6 +30,7 @@ from datatrial.estimates.estimate import Estimates, StepEstimate
 from datatrial.records import Runtime, read_json
 
 MEASURED = ("model", "training", "scoring")
+SAYING = ("training.json", "summary.json")
 IMPORTED = ("torch", "peft", "trl", "datasets", "datatrial.evaluation._harness", "datatrial.training._run")
 
 
@@ -40,7 +41,7 @@ def build(step: Step, store: Store, answer: Connection) -> None:
 
 
 def built(step: Step, store: Store) -> tuple[float, float, int | None]:
-    """CPU seconds and peak bytes of a step, and the tokens it trained on, where it says so."""
+    """CPU seconds and peak bytes of a step, and its tokens, where it says so."""
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe()
     process = fork.Process(target=build, args=(step, store, there))
@@ -48,10 +49,14 @@ def built(step: Step, store: Store) -> tuple[float, float, int | None]:
     there.close()
     seconds = here.recv()
     process.join()
-    summary = store.path(step) / "training.json"
-    found = read_json(summary) if summary.exists() else {}
     memory = store.record(step)["peak_memory_mib"]["host"] * 2**20
-    return seconds, memory, found.get("tokens_seen", found.get("tokens"))
+    return seconds, memory, tokens(store.path(step))
+
+
+def tokens(result: Path) -> int | None:
+    """Tokens that were trained on, or went through the model to be scored."""
+    training, summary = (read_json(file) if file.exists() else {} for file in map(result.joinpath, SAYING))
+    return training.get("tokens_seen", training.get("tokens")) or summary.get("scoring", {}).get("tokens")
 
 
 def cells(planned: float | None, ran: float | None, digits: int, unit: float = 1.0) -> list[str]:

@@ -50,5 +50,5 @@ def test_what_is_no_request_keeps_its_place() -> None:
     )
     assert [branch.request for branch in found.trie.branches] == [0, 6]
     assert (found.requests, found.empty, set(found.unanswerable)) == (7, (1, 3), {2, 4, 5})
-    assert (found.highest, found.truncated) == (8, 0)
+    assert (found.trie.highest, found.truncated) == (8, 0)
     assert Encoded.of([(None, [1, 1, 7], [8])], max_length=2).truncated == 1

@@ -45,7 +45,6 @@ def sentence_perplexities(
     """
     longest = _longest(model, tokenizer)
     encoded = [tokenizer.encode(sentence, truncation=True, max_length=longest) for sentence in sentences]
-    _check_tokens(model, max((max(ids) for ids in encoded if ids), default=0))
     # What lacks a second token has no continuation: the trie leaves it out.
     trie = Trie.of([Request(ids[:1], ids[1:]) for ids in encoded], longest)
     scorer = Scorer(model)
@@ -66,11 +65,3 @@ def sentence_perplexities(
 def _longest(model: Any, tokenizer: Any) -> int:
     positions = longest_input(model.config) or WINDOW
     return min(WINDOW, int(positions), int(tokenizer.model_max_length))
-
-
-def _check_tokens(model: Any, highest: int) -> None:
-    embedded = model.get_input_embeddings().weight.shape[0]
-    if highest >= embedded:
-        raise ModelError(
-            f"the tokenizer gives token {highest}, but the model embeds {embedded}: they do not belong together"
-        )

@@ -142,7 +142,6 @@ class DatatrialLM(TokenizingLM):
         """The answers to requests, and what was wrong with those that have none."""
         log_likelihood, greedy = [math.nan] * encoded.requests, [False] * encoded.requests
         if len(encoded.trie):
-            self._check_tokens(encoded.highest)
             with self._telling(disable_tqdm) as progress, self._mixed_precision():
                 found = self.scorer.score(encoded.trie, encoded.requests, progress, self._journal)
             log_likelihood, greedy = found.log_likelihood.tolist(), found.greedy.tolist()
@@ -152,13 +151,6 @@ class DatatrialLM(TokenizingLM):
         problems = {place: _NO_NUMBER for place, value in enumerate(log_likelihood) if math.isnan(value)}
         problems.update(encoded.unanswerable)
         return list(zip(log_likelihood, greedy, strict=True)), problems
-
-    def _check_tokens(self, highest: int) -> None:
-        embedded = self.model.get_input_embeddings().weight.shape[0]
-        if highest >= embedded:
-            raise ModelError(
-                f"the tokenizer gives token {highest}, but the model embeds {embedded}: they do not belong together"
-            )
 
     def _count(self, encoded: Encoded, tokens: int) -> None:
         counts = (encoded.requests, encoded.truncated, tokens, encoded.trie.distinct, encoded.trie.total)

@@ -24,7 +24,6 @@ class Encoded:
     requests: int
     empty: tuple[int, ...]  # requests whose continuation is empty, and so certain
     unanswerable: Mapping[int, str]  # requests that no model can answer, and why
-    highest: int  # token id in the trie
     truncated: int  # requests that lose the beginning of their context
 
     @cached_property
@@ -45,7 +44,7 @@ class Encoded:
         requests: list[Request] = []
         empty: list[int] = []
         unanswerable: dict[int, str] = {}
-        highest, truncated = 0, 0
+        truncated = 0
         for place, (text, context, continuation) in enumerate(asked):
             if not continuation and not (text and text[1]):
                 empty.append(place)
@@ -54,11 +53,10 @@ class Encoded:
             else:
                 requests.append(Request(context, continuation))
                 truncated += len(context) + len(continuation) > max_length + 1
-                highest = max(highest, max(context), max(continuation))
                 continue
             requests.append(Request((), ()))  # keeps its place, and stays out of the trie
         trie = Trie.of(requests, max_length)
-        return cls(trie, len(requests), tuple(empty), unanswerable, highest, truncated)
+        return cls(trie, len(requests), tuple(empty), unanswerable, truncated)
 
 
 def _problem(context: Sequence[int], continuation: Sequence[int], max_length: int) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datatrial.errors import ModelError
 from datatrial.likelihood.budget import budget_for
 from datatrial.likelihood.journal import Journal, fingerprint
 from datatrial.likelihood.layout import Layout, Pass, Prefix
@@ -66,8 +67,10 @@ class Scorer:
 
         journal: a folder in which finished passes are kept. Those that are found there are not made again.
 
-        Raises: torch.OutOfMemoryError when not even a few tokens at a time fit into memory.
+        Raises: ModelError when the model has no such tokens; torch.OutOfMemoryError when not even a few tokens at a
+        time fit into memory.
         """
+        self._check_tokens(trie)
         while True:
             try:
                 return self._score(trie, requests, progress, journal)
@@ -78,6 +81,13 @@ class Scorer:
             # Outside of the handler, which would keep the failed attempt's tensors.
             self.notes.append(f"memory ran out with {self.budget.tokens} tokens at a time: halved")
             self.budget = smaller
+
+    def _check_tokens(self, trie: Trie) -> None:
+        embedded = self._model.get_input_embeddings().weight.shape[0]
+        if (token := trie.highest) >= embedded:
+            raise ModelError(
+                f"the tokenizer gives token {token}, but the model embeds {embedded}: they do not belong together"
+            )
 
     def _score(self, trie: Trie, requests: int, progress: Progress, folder: Path | None) -> Likelihoods:
         found = self._laid_out(self.method.lay_out(trie, self.budget), requests, progress, folder)

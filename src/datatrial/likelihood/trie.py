@@ -79,6 +79,11 @@ class Trie:
         return self.tokens(0, len(self), 0)
 
     @cached_property
+    def highest(self) -> int:
+        """The highest token id that is read or expected."""
+        return max((int(max(branch.tokens.max(), branch.targets.max())) for branch in self.branches), default=0)
+
+    @cached_property
     def total(self) -> int:
         """Tokens of all branches, each read by itself."""
         return int(self.lengths.sum())
