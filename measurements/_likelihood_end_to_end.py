@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ class Setting:
     """What all runs have in common."""
 
     model: Path
-    adapters: Sequence[Path]
+    adapters: tuple[Path, ...]  # an arm each
     hub_root: Path
     work: Path
     threads: int
@@ -61,9 +62,9 @@ class Ran:
     metrics: dict[tuple[int, str, str], float] = field(default_factory=dict)  # by arm, task and metric
 
 
-def adapters(model: Path, work: Path, count: int) -> list[Path]:
+def adapters(model: Path, work: Path, count: int) -> tuple[Path, ...]:
     """Folders of LoRA adapters on a model, with random weights of which none is zero."""
-    folders = [work / "adapters" / model.name / str(number) for number in range(count)]
+    folders = tuple(work / "adapters" / model.name / str(number) for number in range(count))
     if not all((folder / "adapter_model.safetensors").exists() for folder in folders):
         import torch
         from peft import LoraConfig, get_peft_model
@@ -99,7 +100,7 @@ def report(name: str, setting: Setting, rounds: int, commands: int) -> list[str]
         f"## End to end: {setting.model.name}, {setting.threads} thread{'s' * (setting.threads > 1)}, "
         f"{setting.items or 'all'} items of each task, {rounds} rounds, `lm_eval` at batch size {setting.batch_size}",
         "",
-        "Start-up is the same run with one item of each task.",
+        "An arm is the model with an adapter of its own. Start-up is the same run with one item of each task.",
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
@@ -113,14 +114,14 @@ def _row(scenario: Scenario, setting: Setting, rounds: int, commands: int) -> st
     hf: list[Ran] = []
     own: list[Ran] = []
     # What starting up takes; and every cache that outlives a process is warm from then on.
-    starting = [_theirs(scenario, setting, 1, commands), _ours(scenario, setting, 1)]
+    starting = [_theirs(scenario, setting, 1, commands, 0), _ours(scenario, setting, 1)]
     note(f"{scenario.title}, start-up: lm_eval {starting[0].seconds:.1f} s, ours {starting[1].seconds:.1f} s")
     for number in range(rounds):
         for side in ("ours", "hf") if number % 2 else ("hf", "ours"):
             if side == "ours":
                 own.append(_ours(scenario, setting, setting.items))
             else:
-                hf.append(_theirs(scenario, setting, setting.items, commands))
+                hf.append(_theirs(scenario, setting, setting.items, commands, number))
         note(f"{scenario.title}, round {number + 1}: lm_eval {hf[-1].seconds:.1f} s, ours {own[-1].seconds:.1f} s")
     pairs = list(zip(hf, own, strict=True))
     beyond = [(a.seconds - starting[0].seconds) / (b.seconds - starting[1].seconds) for a, b in pairs]
@@ -144,37 +145,45 @@ def _largest_difference(one: Mapping[Any, float], other: Mapping[Any, float]) ->
     return f"{max(abs(one[key] - other[key]) for key in shared):.1e} of {len(shared)}" if shared else "none shared"
 
 
-def _theirs(scenario: Scenario, setting: Setting, items: int | None, commands: int) -> Ran:
+def _theirs(scenario: Scenario, setting: Setting, items: int | None, commands: int, number: int) -> Ran:
     """As many commands as there are arms, one after the other."""
     ran = Ran()
     count = min(commands, scenario.arms)
     for arm in range(count):
-        out = setting.work / "lm_eval"
-        shutil.rmtree(out, ignore_errors=True)
-        seconds, cpu = _run(_command(scenario, setting, items, arm, out), setting, setting.hub_root)
-        ran.seconds, ran.cpu = ran.seconds + seconds, ran.cpu + cpu
-        [file] = out.rglob("results_*.json")
-        for task, found in json.loads(file.read_text())["results"].items():
-            ran.metrics.update(
-                {(arm, task, key.split(",")[0]): value for key, value in found.items() if key.endswith(",none")}
-            )
+        one = _commanded(tuple(scenario.shots.items()), setting, items, arm, number)
+        ran.seconds, ran.cpu = ran.seconds + one.seconds, ran.cpu + one.cpu
+        ran.metrics.update(one.metrics)
     ran.seconds, ran.cpu = ran.seconds * scenario.arms / count, ran.cpu * scenario.arms / count
     return ran
 
 
-def _command(scenario: Scenario, setting: Setting, items: int | None, arm: int, out: Path) -> list[str]:
+@cache
+def _commanded(shots: tuple[tuple[str, int], ...], setting: Setting, items: int | None, arm: int, number: int) -> Ran:
+    """One command; in each round once, though two scenarios contain it."""
+    out = setting.work / "lm_eval"
+    shutil.rmtree(out, ignore_errors=True)
+    ran = Ran(*_run(_command(dict(shots), setting, items, arm, out), setting, setting.hub_root))
+    [file] = out.rglob("results_*.json")
+    for task, found in json.loads(file.read_text())["results"].items():
+        ran.metrics.update(
+            {(arm, task, key.split(",")[0]): value for key, value in found.items() if key.endswith(",none")}
+        )
+    return ran
+
+
+def _command(shots: Mapping[str, int], setting: Setting, items: int | None, arm: int, out: Path) -> list[str]:
     script = Path(sys.executable).with_name("lm_eval")
-    adapter = f",peft={setting.adapters[arm]}" if scenario.arms > 1 else ""
-    command = [str(script), "run", "--model", "hf", "--model_args", f"pretrained={setting.model}{adapter}"]
+    arguments = f"pretrained={setting.model},peft={setting.adapters[arm]}"
+    command = [str(script), "run", "--model", "hf", "--model_args", arguments]
     command += ["--batch_size", str(setting.batch_size), "--device", "cpu", "--output_path", str(out)]
     command += ["--limit", str(items)] if items else []
-    if not scenario.shots:
+    if not shots:
         return [*command, "--tasks", *TASKS, "--num_fewshot", "0"]
     # One process for tasks with different shots: a group of them in a file.
     folder = setting.work / "group"
     folder.mkdir(exist_ok=True)
     kinds = {"mmlu": "group"}  # the others are tasks
-    members = [{kinds.get(task, "task"): task, "num_fewshot": scenario.shots.get(task, 0)} for task in TASKS]
+    members = [{kinds.get(task, "task"): task, "num_fewshot": shots.get(task, 0)} for task in TASKS]
     (folder / "group.yaml").write_text(yaml.safe_dump({"group": GROUP, "task": members}))
     return [*command, "--tasks", GROUP, "--include_path", str(folder)]
 
@@ -187,9 +196,7 @@ def _ours(scenario: Scenario, setting: Setting, items: int | None) -> Ran:
     benchmarks = [
         {"kind": "lm_eval", "task": task, "num_fewshot": scenario.shots.get(task, 0), **limit} for task in TASKS
     ]
-    arms: dict[str, list[dict[str, str]]] = {"base": []}
-    if scenario.arms > 1:
-        arms = {f"arm-{n}": [{"model": str(folder)}] for n, folder in enumerate(setting.adapters[: scenario.arms])}
+    arms = {f"arm-{n}": [{"model": str(folder)}] for n, folder in enumerate(setting.adapters[: scenario.arms])}
     settings = {"name": "likelihood", "hub_root": str(setting.hub_root), "audits": []}
     model = {"kind": "hub", "path": str(setting.model)}
     study.write_text(yaml.safe_dump({**settings, "model": model, "arms": arms, "benchmarks": benchmarks}))
