@@ -1,6 +1,7 @@
 """Loading policies for training and scoring, with the base model's weights kept between the steps of a worker."""
 
 import copy
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,16 @@ def load_base(ref: ModelRef, device: str) -> "PreTrainedModel":
         _kept.clear()  # before loading: two large models may not fit at once
         _kept.append(_Base(key, _read_weights(ref, device)))
     return _rebuilt(_kept[0].model)
+
+
+def forget() -> None:
+    """Let go of the base model that is kept, and of the memory of a GPU that nothing is in."""
+    import torch
+
+    _kept.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def load_adapter(model: "PreTrainedModel", folder: Path, **options: Any) -> "PeftModel":

@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,10 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from datatrial.errors import DataError, ModelError
-from datatrial.evaluation._batches import batch_size
 from datatrial.evaluation._harness_task import HarnessTask, SharedShots
+from datatrial.evaluation._model import model_of
 from datatrial.evaluation._task_data import local_settings
 from datatrial.evaluation._tasks import Group, Leaf, Tasks
-from datatrial.likelihood.harness import DatatrialLM
 from datatrial.records import Runtime
 
 # As the `lm_eval` command seeds: Python, NumPy, torch, and the choice of few-shot examples.
@@ -84,43 +83,39 @@ def load(
     return Loaded(loaded, groups)
 
 
-def score(
-    loaded: Loaded, model: Any, tokenizer: Any, *, limit: int | None, chat_template: bool, runtime: Runtime
-) -> Outcome:
-    """All requests of the tasks put to the model; items that it cannot answer are left out, and named in the notes.
+def score(loaded: Loaded, policy: Path, *, limit: int | None, chat_template: bool, runtime: Runtime) -> Outcome:
+    """All requests of the tasks put to a policy; items that it cannot answer are left out, and named in the notes.
 
     Raises: ModelError when lm-eval cannot put them to this model, or it can answer no item of a task.
     """
-    if chat_template and not tokenizer.chat_template:
-        raise ModelError("this model's tokenizer has no chat template; leave `chat_template` out")
-    lm = DatatrialLM(
-        model,
-        tokenizer=tokenizer,
-        backend="causal",
-        batch_size=batch_size(model.device.type),
-        progress=runtime.progress,
-        journal=runtime.scratch,
-    )
-    chat_format = str((tokenizer.chat_template, tokenizer.special_tokens_map))
-    for task in loaded.tasks.values():
-        task.prepare(lm.failures, chat_format)
-    try:
-        results = _evaluate(loaded, lm, limit, chat_template)
-        return Outcome(
-            results=results["results"],
-            samples={name: list(_samples(task, limit, lm)) for name, task in loaded.tasks.items()},
-            higher_is_better=results["higher_is_better"],
-            fewshot=results["n-shot"],
-            scoring=lm.recorded(),
-            failures={f"{task}:{number}": reason for (task, number), reason in lm.failures.items()},
-            notes=[*_notes(lm), *_shared(loaded)],
-        )
-    finally:
+    writes = all(task.OUTPUT_TYPE == "generate_until" for task in loaded.tasks.values())
+    with model_of(policy, runtime, writes) as (lm, notes):
+        if chat_template and not lm.tokenizer.chat_template:
+            raise ModelError("this model's tokenizer has no chat template; leave `chat_template` out")
+        chat_format = str((lm.tokenizer.chat_template, lm.tokenizer.special_tokens_map))
         for task in loaded.tasks.values():
-            task.forget_answers()
+            task.prepare(lm.failures, chat_format)
+        try:
+            results = _evaluate(loaded, lm, limit, chat_template)
+            return _outcome(loaded, lm, limit, results, notes)
+        finally:
+            for task in loaded.tasks.values():
+                task.forget_answers()
 
 
-def _evaluate(loaded: Loaded, lm: DatatrialLM, limit: int | None, chat_template: bool) -> dict[str, Any]:
+def _outcome(loaded: Loaded, lm: Any, limit: int | None, results: Mapping[str, Any], notes: Sequence[str]) -> Outcome:
+    return Outcome(
+        results=results["results"],
+        samples={name: list(_samples(task, limit, lm)) for name, task in loaded.tasks.items()},
+        higher_is_better=results["higher_is_better"],
+        fewshot=results["n-shot"],
+        scoring=lm.recorded(),
+        failures={f"{task}:{number}": reason for (task, number), reason in lm.failures.items()},
+        notes=[*notes, *_notes(lm), *_shared(loaded)],
+    )
+
+
+def _evaluate(loaded: Loaded, lm: Any, limit: int | None, chat_template: bool) -> dict[str, Any]:
     _seed(loaded)
     try:
         results: dict[str, Any] = evaluate(
@@ -138,7 +133,7 @@ def _evaluate(loaded: Loaded, lm: DatatrialLM, limit: int | None, chat_template:
     return results
 
 
-def _samples(task: HarnessTask, limit: int | None, lm: DatatrialLM) -> Iterator[Sample]:
+def _samples(task: HarnessTask, limit: int | None, lm: Any) -> Iterator[Sample]:
     name = task.config.task
     answers: dict[int, list[Any]] = {}
     for request in task.instances:  # of each item in the order of its choices
@@ -150,7 +145,7 @@ def _samples(task: HarnessTask, limit: int | None, lm: DatatrialLM) -> Iterator[
         yield Sample(number, key, metrics, [filtered[key] for filtered in answers[number]], tokens)
 
 
-def _notes(lm: DatatrialLM) -> Iterator[str]:
+def _notes(lm: Any) -> Iterator[str]:
     scoring = lm.recorded()
     if cut := scoring.get("truncated"):
         asked = f"{cut} of {scoring['requests']} requests were longer than the model's {lm.max_length} tokens"

@@ -132,14 +132,12 @@ class LmEval(Benchmark):
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from datatrial.evaluation import _harness, _questions, _summary
-        from datatrial.policies import load_policy
 
         own = _questions.write_task(inputs["data"], out / "task") if self.data else None
         tasks, files = own or (self.tasks, {})
         loaded, items = self._load(tasks, inputs, files, runtime)
-        model, tokenizer = load_policy(inputs["policy"], runtime.device)
         outcome = _harness.score(
-            loaded, model, tokenizer, limit=self.limit, chat_template=self.chat_template, runtime=runtime
+            loaded, inputs["policy"], limit=self.limit, chat_template=self.chat_template, runtime=runtime
         )
         preferred = () if self.data else ("acc_norm",)
         _summary.write(out, tasks, items, outcome, _summary.Endpoint(self.metric, preferred))
