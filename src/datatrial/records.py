@@ -221,6 +221,9 @@ class PartOfStudy:
     forms: tuple[Form, ...] = ()  # what forms a data set can have; empty: any
 
 
+Progress = Callable[[float, float, str], None]  # told what is done, the total, and what is counted
+
+
 def _silent(done: float, total: float, what: str) -> None:
     pass
 
@@ -230,7 +233,7 @@ class Runtime:
     """Where and how a step runs. Never part of what its result is."""
 
     device: str = "cpu"
-    progress: Callable[[float, float, str], None] = _silent  # done, total, what is counted
+    progress: Progress = _silent
     cache: Path = Path(".datatrial/cache")  # scratch that outlives the step and may be deleted at any time
     # A folder of the step's own that survives when it is killed or fails, to go on from; gone once it is done.
     scratch: Path | None = None

@@ -8,7 +8,7 @@ between answers to the same prompt mean anything (Bradley & Terry 1952).
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from datatrial.errors import DataError, ModelError
 from datatrial.prompts import PromptFormat
-from datatrial.records import Message, ModelRef, read_json
+from datatrial.records import Message, ModelRef, Progress, read_json
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from datatrial.likelihood.values import Valuer
 
-Progress = Callable[[float, float, str], None]
 
 _FILE = "reward.json"
 _QUANTIZED = ("is_loaded_in_4bit", "is_quantized", "quantization_method", "hf_quantizer")

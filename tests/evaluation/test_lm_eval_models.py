@@ -1,5 +1,6 @@
 """Benchmarks of lm-eval on one model after another: what is made once, what is left out, what a kill leaves."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from datatrial.errors import ModelError
 from datatrial.evaluation import lm_eval
 from datatrial.evaluation.lm_eval import LmEval
+from datatrial.likelihood.decoder import Decoder
 from datatrial.records import Runtime
 from tests.evaluation.conftest import make_policy, score, write_table
 
@@ -162,9 +164,17 @@ def test_a_worker_keeps_the_last_used_tasks(
 
 @pytest.mark.slow
 def test_an_evaluation_that_was_interrupted_goes_on_and_ends_in_the_same_numbers(
-    questions: Path, policy: Path, tmp_path: Path
+    questions: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    passes: Counter[str] = Counter()
+    states = Decoder.states
+
     def run(name: str, scratch: Path | None, told: Callable[[float, float, str], None]) -> Path:
+        def counted(*asked: Any) -> Any:
+            passes[name] += 1
+            return states(*asked)
+
+        monkeypatch.setattr(Decoder, "states", counted)
         out = tmp_path / name
         out.mkdir()
         inputs = {"data": questions, "policy": policy}
@@ -175,11 +185,13 @@ def test_an_evaluation_that_was_interrupted_goes_on_and_ends_in_the_same_numbers
         if what == "tokens":
             raise KeyboardInterrupt
 
-    told: list[tuple[float, float, str]] = []
+    run("first", None, lambda *_: None)  # which tries the model out
     with pytest.raises(KeyboardInterrupt):
         run("interrupted", tmp_path / "scratch", interrupt)
-    resumed = run("resumed", tmp_path / "scratch", lambda *progress: told.append(progress))
+    resumed = run("resumed", tmp_path / "scratch", lambda *_: None)
     undisturbed = run("undisturbed", None, lambda *_: None)
+    assert passes["interrupted"] + passes["resumed"] == passes["undisturbed"]
+    assert passes["interrupted"]
     for file in ("items.parquet", "scores.parquet", "summary.json"):
         assert (resumed / file).read_bytes() == (undisturbed / file).read_bytes()
     [journal] = (tmp_path / "scratch").iterdir()

@@ -3,7 +3,9 @@
 import json
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.machinery import ModuleSpec
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -47,7 +49,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Engine]]:
     vars(modules["vllm.platforms"])["current_platform"] = SimpleNamespace(device_type="cpu")
     vars(modules["lm_eval.models.vllm_causallms"])["VLLM"] = Engine
     monkeypatch.delitem(sys.modules, "datatrial.evaluation._vllm", raising=False)
-    monkeypatch.setattr(_model, "version", lambda name: {"vllm": "0.32.0"}[name])
+    found = version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.32.0" if name == "vllm" else found(name))
     for name, value in (("started", []), ("stopped", 0), ("problem", "")):
         monkeypatch.setattr(Engine, name, value)
     yield Engine
@@ -61,7 +64,8 @@ def test_it_writes_where_it_is_installed_and_gives_its_memory_back(
     summary = score(LmEval(task=str(world / "says.yaml"), limit=2), tmp_path / "out", policy=policy)
     assert [each["dtype"] for each in engine.started] == ["float32"]
     assert engine.stopped == 1
-    assert "written by vLLM 0.32.0" in summary["notes"][0]
+    assert summary["scoring"] == {"method": "vllm 0.32.0"}
+    assert "written by vLLM" in summary["notes"][0]
     assert pl.read_parquet(tmp_path / "out" / "items.parquet")["response"].null_count() == 0
 
 

@@ -201,7 +201,7 @@ def test_lm_evals_cache_gets_the_answers(tmp_path: Path) -> None:
 
 def test_answers_are_cached_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*TEXTS[:4], ("", "owl " * 60)]
-    lm = ours(make_model())
+    lm = ours(make_model(), leaves_out=True)
     seen: list[tuple[str, Any, Any]] = []
     monkeypatch.setattr(lm.cache_hook, "add_partial", lambda *said: seen.append(said))
     answers = lm.loglikelihood(instances(texts))
@@ -276,7 +276,7 @@ def test_other_texts_are_prepared_anew() -> None:
 def test_items_that_cannot_be_scored_are_named_and_the_others_kept(caplog: pytest.LogCaptureFixture) -> None:
     model = make_model()
     texts = [TEXTS[0], ("The river", " owl" * 60), ("T", "he"), ("", ""), (" ", "owl"), TEXTS[1]]
-    lm = ours(model, bos=False)
+    lm = ours(model, bos=False, leaves_out=True)
     answers = lm.loglikelihood(instances(texts, "hill"))
     assert_same([answers[0], answers[5]], ours(model, bos=False).loglikelihood(instances(TEXTS[:2])))
     assert answers[3] == (0.0, True)  # what is empty is certain
@@ -294,7 +294,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_many_failures_are_not_all_logged(caplog: pytest.LogCaptureFixture) -> None:
-    lm = ours(make_model())
+    lm = ours(make_model(), leaves_out=True)
     lm.loglikelihood(instances([*[("", "owl " * 60)] * 14, TEXTS[0]]))
     assert len(logged(caplog)) == 11
     assert logged(caplog)[-1] == "not scored: 4 more items"
@@ -311,7 +311,7 @@ def broken(token: int) -> Any:
 
 def test_nan_is_no_answer() -> None:
     q = make_tokenizer()("Q", add_special_tokens=False)["input_ids"][0]
-    lm = ours(broken(q))
+    lm = ours(broken(q), leaves_out=True)
     answers = lm.loglikelihood(instances([("The Q", " river"), ("The owl", " river"), ("A", " river")]))
     assert [math.isnan(value) for value, _ in answers] == [True, False, False]
     assert set(lm.failures) == {("river", 0)}
@@ -324,8 +324,19 @@ def test_nan_is_no_answer() -> None:
     assert ("dusk", 1) in lm.failures
 
 
+def test_lm_eval_itself_is_given_no_answer_that_is_no_number() -> None:
+    """It would take one for the likeliest: `numpy.argmax` of a row with NaN is the place of the NaN."""
+    texts = [TEXTS[0], ("The river", " owl" * 60), ("The hill", " owl" * 60)]
+    said = r"hill, item 1: its continuation has 60 tokens, and the model reads 48; 1 more items cannot be scored"
+    with pytest.raises(ModelError, match=said):
+        ours(make_model()).loglikelihood(instances(texts, "hill"))
+    q = make_tokenizer()("Q", add_special_tokens=False)["input_ids"][0]
+    with pytest.raises(ModelError, match="river, item 0: the model gives no number"):
+        ours(broken(q)).loglikelihood(instances([("The Q", " river"), ("A", " river")]))
+
+
 def test_a_model_that_answers_nothing_is_an_error() -> None:
-    with pytest.raises(ModelError, match=r"not a single item could be scored; hill, item 0: its continuation has"):
+    with pytest.raises(ModelError, match=r"not a single item can be scored; hill, item 0: its continuation has"):
         ours(make_model()).loglikelihood(instances([("", "owl " * 60), ("owl", " owl" * 60)], "hill"))
     with pytest.raises(ModelError, match="not a single item"):
         ours(broken(0)).loglikelihood(instances(TEXTS[:3]))

@@ -89,7 +89,7 @@ def write(folder: Path, numbers: range, block: int = 1) -> bytes:
     with Journal(folder, "f") as journal:
         for number in numbers:
             with patch.object(journals, "_SECONDS", math.inf if (number + 1) % block else 0.0):
-                journal.add(number, answers(number))
+                journal.add(number, Answers(*answers(number)))
     [file] = folder.iterdir()
     return file.read_bytes()
 
@@ -185,7 +185,6 @@ def test_what_was_being_written_when_the_process_died_is_dropped_wherever_it_was
         groups = found(tmp_path)
         check(groups, range(len(groups)))
         kept.append(len(groups))
-        assert len(file.read_bytes()) in (length, 2, (len(whole) - 2) // 2 + 2)
     assert sorted(set(kept)) == [0, 2]
     file.write_bytes(whole[:-1])
     write(tmp_path, range(2, 5))
@@ -215,7 +214,7 @@ def test_blocks_are_written_about_once_a_second(tmp_path: Path, monkeypatch: pyt
         [file] = tmp_path.iterdir()
         for number in range(35):
             clock[0] += 0.1
-            journal.add(number, answers(number))
+            journal.add(number, Answers(*answers(number)))
             sizes.append(file.stat().st_size)
     assert 3 <= len(set(sizes)) <= 4
     check(found(tmp_path), range(35))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from datatrial.likelihood import methods
-from datatrial.likelihood.methods import method_for
+from datatrial.likelihood import self_check
+from datatrial.likelihood.self_check import method_for
 
 
 def llama(seed: int, **settings: Any) -> LlamaForCausalLM:
@@ -20,9 +20,9 @@ def llama(seed: int, **settings: Any) -> LlamaForCausalLM:
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The models that are tried out, from a state in which none was."""
     seen: list[Any] = []
-    choose = methods.choose
-    monkeypatch.setattr(methods, "_RIGHT", set())
-    monkeypatch.setattr(methods, "choose", lambda model: (seen.append(model), choose(model))[1])
+    choose = self_check.choose
+    monkeypatch.setattr(self_check, "_RIGHT", set())
+    monkeypatch.setattr(self_check, "choose", lambda model: (seen.append(model), choose(model))[1])
     return seen
 
 

@@ -57,7 +57,7 @@ def test_copies_answer_as_one_model(tmp_path: Path) -> None:
     assert found.tokens >= one.tokens
     assert told[-1] == (found.tokens, found.tokens, "tokens")
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
-    assert (copies.method.name, copies.notes) == ("trie", [])
+    assert (copies.recorded()["method"], copies.notes) == ("trie", [])
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -88,5 +88,7 @@ def test_devices_are_gpus_beside_the_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert other_devices(torch.device("cuda:1"), "all") == ["cuda:0", "cuda:2"]
     assert other_devices(torch.device("cpu"), 3) == ["cpu", "cpu"]
     assert other_devices(torch.device("cpu"), "all") == []
+    with pytest.raises(ModelError, match="devices=0: at least one"):
+        other_devices(torch.device("cuda"), 0)
     with pytest.raises(ModelError, match="devices=4: there are 3 GPUs"):
         other_devices(torch.device("cuda"), 4)

@@ -14,7 +14,9 @@ from datatrial.likelihood import decoder
 from datatrial.likelihood.decoder import Decoder
 from datatrial.likelihood.layout import Pass
 from datatrial.likelihood.random_texts import RandomTexts
-from datatrial.likelihood.self_check import choose
+from datatrial.likelihood.scorer import Scorer
+from datatrial.likelihood.self_check import choose, method_for
+from datatrial.likelihood.trie import Request, Trie
 from tests.likelihood import zoo
 
 FLOAT32, HALVES = torch.float32, [torch.bfloat16, torch.float16]
@@ -156,7 +158,7 @@ def test_adapters_are_checked_with_their_model() -> None:
     prompted = get_peft_model(zoo.model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     method, notes = choose(prompted)
     assert method.name == "rows"
-    assert "it puts learned tokens before each text" in notes[0]
+    assert "its adapter looks at each text as a whole" in notes[0]
 
 
 def test_short_models_are_checked_with_short_texts() -> None:
@@ -171,6 +173,39 @@ def test_texts_have_none_of_the_tokens_that_a_config_gives_a_meaning() -> None:
     assert used <= set(range(12)) - {7, 9, config.get_text_config().pad_token_id, config.get_text_config().bos_token_id}
     assert [len(one.context) > 8 for one in texts.across_the_window(longest=8)] == [True, True]
     assert texts.across_the_window(longest=7) == []
+
+
+def test_an_adapter_that_acts_from_a_phrase_on_is_scored_text_by_text() -> None:
+    """Its layers are told where the phrase is by PEFT's own forward pass; else they change nothing."""
+    phrase = [7, 3]
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules=["q_proj", "v_proj"],
+        init_lora_weights=False,
+        alora_invocation_tokens=phrase,
+    )
+    torch.manual_seed(0)
+    model = get_peft_model(zoo.model("llama"), config).eval()
+    method_for(zoo.model("llama"))
+    method, _ = method_for(model)
+    assert method.name == "rows"
+    asked = [Request([5, *phrase, 9], [4, 2]), Request([5, *phrase, 9], [4, 6]), Request([5, 1, 9], [4, 2])]
+    found = Scorer(model).score(Trie.of(asked, 40), len(asked), lambda *_: None).log_likelihood
+    with torch.no_grad():
+        for (context, continuation), value in zip(asked, found, strict=True):
+            ids = [*context, *continuation]
+            said = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+            plain = sum(float(said[len(context) + n - 1, token]) for n, token in enumerate(continuation))
+            assert value == pytest.approx(plain, abs=1e-4)
+
+
+def test_memory_that_runs_out_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(Decoder, "states", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        choose(zoo.model("llama"))
 
 
 def test_texts_need_prefixes_within_prefixes_and_several_rows_after_each() -> None:

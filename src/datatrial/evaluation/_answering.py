@@ -1,7 +1,7 @@
 """What a policy answers: greedy generation, many prompts at a time."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import takewhile
@@ -17,7 +17,7 @@ from datatrial.errors import ModelError
 from datatrial.evaluation._batches import batch_size
 from datatrial.policies import longest_input
 from datatrial.prompts import PromptFormat, next_question
-from datatrial.records import Message, read_json
+from datatrial.records import Message, Progress, read_json
 
 _TAIL = 16  # tokens in which the mark of the next question would lie
 
@@ -44,7 +44,7 @@ def answer(
     prompts: Sequence[Sequence[Message]],
     style: PromptFormat,
     max_new_tokens: int,
-    progress: Callable[[float, float, str], None],
+    progress: Progress,
     scratch: Path | None = None,
 ) -> Answers:
     """Greedy answers. One ends with the end-of-text token, with what the chat template ends it with, or where the

@@ -154,8 +154,7 @@ def _notes(lm: Any) -> Iterator[str]:
         yield f"left out of the scores: {task} item {number}: {reason}"
     if (more := len(lm.failures) - _NAMED) > 0:
         yield f"left out of the scores: {more} more items"
-    if scoring:
-        yield from lm.scorer.notes
+    yield from lm.notes
 
 
 def _shared(loaded: Loaded) -> Iterator[str]:

@@ -141,8 +141,8 @@ class HarnessTask(ConfigurableTask):  # type: ignore[misc]
 
 
 class SharedShots(ContextSampler):  # type: ignore[misc]
-    """The same examples before each question, drawn once. A question is never an example before itself: then there
-    is the next one drawn.
+    """The same examples before each question, drawn once. Where examples are drawn from the questions themselves, as
+    lm-eval tells, the next one drawn stands in for the question.
     """
 
     _drawn: list[Doc] | None = None

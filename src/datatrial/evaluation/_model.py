@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ def model_of(policy: Path, runtime: Runtime, writes: bool) -> Iterator[tuple[Any
     """lm-eval's model of a policy, and what people should know of it.
 
     It is vLLM's where that is installed and all that is asked is to write, or else ours. Either has, beside what
-    lm-eval asks for, `failures`, `continuations` and `recorded()`.
+    lm-eval asks for, `failures`, `continuations`, `recorded()` and `notes`.
     """
     ref = ModelRef.read(policy)
     writer, notes = _writer(ref, runtime) if writes and find_spec("vllm") else (None, [])
@@ -42,6 +41,7 @@ def model_of(policy: Path, runtime: Runtime, writes: bool) -> Iterator[tuple[Any
         batch_size=batch_size(runtime.device),
         progress=runtime.progress,
         journal=runtime.scratch,
+        leaves_out=True,
     )
     yield lm, notes
 
@@ -59,5 +59,4 @@ def _writer(ref: ModelRef, runtime: Runtime) -> "tuple[Writer | None, list[str]]
         note = f"vLLM could not start ({error}): answers were written with transformers"
         logger.warning(note)
         return None, [note]
-    said = f"answers were written by vLLM {version('vllm')}"
-    return writer, [f"{said}, which rounds otherwise than transformers and may write other words"]
+    return writer, []

@@ -1,7 +1,7 @@
 """Perplexities of sentences, each as if it were alone."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from datatrial.errors import ModelError
 from datatrial.likelihood.scorer import Scorer
 from datatrial.likelihood.trie import Request, Trie
 from datatrial.policies import longest_input
+from datatrial.records import Progress
 
 WINDOW = 512  # tokens: of a longer sentence SafeNLP's script scores these first ones, whatever it asks of the model
 
@@ -31,7 +32,7 @@ def sentence_perplexities(
     model: Any,
     tokenizer: Any,
     sentences: Sequence[str],
-    progress: Callable[[float, float, str], None],
+    progress: Progress,
     journal: Path | None = None,
 ) -> Perplexities:
     """The perplexity of each sentence: exp(mean negative log-likelihood of tokens 2…n).
@@ -58,7 +59,7 @@ def sentence_perplexities(
         values = np.exp(-found.log_likelihood / np.maximum(lengths - 1, 1))
     counts = {"requests": len(trie), "tokens": found.tokens}
     counts |= {"distinct_tokens": trie.distinct, "request_tokens": trie.total}
-    scoring = {"method": scorer.method.name, "budget": scorer.budget.recorded(), **counts}
+    scoring = {**scorer.recorded(), **counts}
     return Perplexities(values.tolist(), lengths.tolist(), without, scoring, list(scorer.notes))
 
 

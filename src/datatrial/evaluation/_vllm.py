@@ -1,16 +1,15 @@
 """Answers written by vLLM (Kwon et al. 2023). To be imported where it is installed only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.models.vllm_causallms import VLLM
 from vllm.platforms import current_platform
 
 from datatrial.records import ModelRef, Runtime, read_json
-
-if TYPE_CHECKING:
-    from lm_eval.api.instance import Instance
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters: those that vLLM (0.32) makes room for
 _BEYOND = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices", "lora_bias")
@@ -29,19 +28,22 @@ class Writer(VLLM):  # type: ignore[misc]
 
     failures: Mapping[tuple[str, int], str] = {}  # as a `DatatrialLM` has them
     continuations: Mapping[tuple[str, int], list[int]] = {}
+    notes: Sequence[str] = ("answers were written by vLLM, which rounds otherwise than transformers",)
 
     def __init__(self, ref: ModelRef, runtime: Runtime):
-        """Raises: whatever vLLM raises when it cannot start."""
+        """Raises: whatever vLLM raises when it cannot start, or write a word."""
         rank = next(size for size in _RANKS if size >= _adapter(ref).get("r", 1))
         adapted = {"lora_local_path": ref.adapter, "max_lora_rank": rank} if ref.adapter else {}
         super().__init__(ref.weights, dtype=ref.dtype, **adapted)
         self._progress = runtime.progress
+        # Some of what it cannot do shows with the first token only.
+        super().generate_until([Instance("generate_until", {}, ("a", {"until": [], "max_gen_toks": 1}), 0)], True)
 
     def recorded(self) -> dict[str, Any]:
-        """How log-likelihoods were taken: there are none."""
-        return {}
+        """What answered."""
+        return {"method": f"vllm {version('vllm')}"}
 
-    def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """As lm-eval's own; vLLM shows its progress itself."""
         self._progress(0, len(requests), "requests")
         return super().generate_until(requests, disable_tqdm)  # type: ignore[no-any-return]

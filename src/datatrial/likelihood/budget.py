@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 _SMALLEST = 16  # tokens of a pass: what does not fit then does not fit at all
@@ -42,7 +43,7 @@ def budget_for(model: "PreTrainedModel") -> Budget:
     config = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     widths = Widths(config.hidden_size, inner, config.vocab_size, model.dtype.itemsize)
-    return cpu_budget(widths) if model.device.type == "cpu" else gpu_budget(widths, _memory(model.device.type))
+    return cpu_budget(widths) if model.device.type == "cpu" else gpu_budget(widths, _memory(model.device))
 
 
 def cpu_budget(widths: Widths) -> Budget:
@@ -64,10 +65,10 @@ def _within(memory: int, each: int, at_least: int) -> int:
     return max(at_least, memory // each)
 
 
-def _memory(device: str) -> int:
+def _memory(device: "torch.device") -> int:
     """Bytes of memory of a GPU."""
     import torch
 
-    if device == "cuda":
-        return int(torch.cuda.get_device_properties().total_memory)
-    return int(torch.mps.recommended_max_memory())
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return int(torch.get_device_module(device).get_device_properties(device).total_memory)

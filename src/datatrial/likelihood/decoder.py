@@ -30,9 +30,9 @@ class Decoder:
 
     def __init__(self, model: "PreTrainedModel | PeftModel"):
         """Raises: ModelError for a model of which it is plain that masks and position ids do not say all."""
-        if learns_prompts(model):
-            raise ModelError("it puts learned tokens before each text")
-        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if looks_at_texts(model):
+            raise ModelError("its adapter looks at each text as a whole")
+        self.model = without_adapter(model)
         decoder = self.model.get_decoder()  # of some models the attribute of that name is the head
         self.body = decoder if isinstance(decoder, PreTrainedModel) else self.model.base_model
         self.device = self.model.device
@@ -118,9 +118,15 @@ class Decoder:
         return torch.from_numpy(values).to(self.device)
 
 
-def learns_prompts(model: "PreTrainedModel | PeftModel") -> bool:
-    """Whether a PEFT adapter puts tokens or keys of its own before each text."""
-    return hasattr(model, "active_peft_config") and bool(model.active_peft_config.is_prompt_learning)
+def looks_at_texts(model: "PreTrainedModel | PeftModel") -> bool:
+    """Whether an adapter needs each text as a row: it puts learned tokens before it, or acts from a phrase in it on."""
+    config = getattr(model, "active_peft_config", None)
+    return config is not None and (config.is_prompt_learning or bool(getattr(config, "alora_invocation_tokens", None)))
+
+
+def without_adapter(model: "PreTrainedModel | PeftModel") -> "PreTrainedModel":
+    """The model that an adapter lies in, with its changed layers."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextmanager

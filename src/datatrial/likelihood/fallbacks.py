@@ -1,7 +1,7 @@
 """Scoring for models in which a token cannot be told which of the tokens before it to see."""
 
 import copy
-import inspect
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache
 
 from datatrial.errors import ModelError
 from datatrial.likelihood.budget import Budget
-from datatrial.likelihood.decoder import learns_prompts, needed
+from datatrial.likelihood.decoder import looks_at_texts, needed, without_adapter
 from datatrial.likelihood.layout import Layout, Pass, Prefix, Row, in_passes
 from datatrial.likelihood.rope_scaling import apart
 from datatrial.likelihood.trie import Ints, Trie
@@ -75,8 +75,8 @@ class CachedContexts(PlainRows):
 
     def __init__(self, model: "PreTrainedModel | PeftModel"):
         """Raises: ModelError for a model whose cache does not begin with the text's first token."""
-        if learns_prompts(model):
-            raise ModelError("it puts learned tokens before each text")
+        if looks_at_texts(model):
+            raise ModelError("its adapter looks at each text as a whole")
         super().__init__(model)
 
     def lay_out(self, trie: Trie, budget: Budget) -> Layout:
@@ -115,11 +115,11 @@ class CachedContexts(PlainRows):
 
 
 def selects_logits(model: "PreTrainedModel | PeftModel") -> bool:
-    """Whether a model computes logits where it is asked to only."""
-    if learns_prompts(model):
+    """Whether a model computes logits where a mask asks for them only."""
+    if looks_at_texts(model):
         return False  # it would take the learned tokens' places for the text's
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
+    # Code that comes with a model may have the argument, and take numbers for it alone.
+    return hasattr(sys.modules[type(without_adapter(model)).__module__], "slice_logits_to_keep")
 
 
 def _context(trie: Trie, place: int) -> Ints:

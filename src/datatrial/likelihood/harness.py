@@ -17,8 +17,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from datatrial.errors import ModelError
 from datatrial.likelihood.prepared import Encoded, Prepared, Text, Tokens, key_of
 from datatrial.likelihood.replicas import Replicas, other_devices
-from datatrial.likelihood.scorer import Progress, Scorer
+from datatrial.likelihood.scorer import Scorer
 from datatrial.likelihood.tokens import TokenizingLM
+from datatrial.records import Progress
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -51,6 +52,7 @@ class DatatrialLM(TokenizingLM):
         progress: Progress | None = None,
         journal: Path | None = None,
         prepared: Prepared = _PREPARED,
+        leaves_out: bool = False,
         **settings: Any,
     ):
         """Settings are those of `hf`.
@@ -59,6 +61,8 @@ class DatatrialLM(TokenizingLM):
         progress: told how far log-likelihoods (in tokens) and generation (in requests) are; without it bars are shown.
         prepared: where the tokens and tries of requests are kept for the next model.
         journal: a folder in which finished log-likelihoods are kept, to go on from after an interruption.
+        leaves_out: whether the caller leaves the items in `failures` out. lm-eval itself would take an answer that is
+            no number for the likeliest.
 
         Raises: ModelError for an encoder-decoder, and when a model cannot be copied to so many devices.
         """
@@ -66,6 +70,7 @@ class DatatrialLM(TokenizingLM):
         self.failures: dict[Item, str] = {}  # items that could not be scored, and why; they have NaN
         self.continuations: dict[Item, list[int]] = {}  # tokens of each choice of an item
         self._progress, self._prepared, self._journal = progress, prepared, journal
+        self._leaves_out = leaves_out
         self._counted = dict.fromkeys(("requests", "truncated", "tokens", "distinct_tokens", "request_tokens"), 0)
         self._notes_said = 0
         self._copies = [] if devices == 1 else self._copy(devices, pretrained, settings)
@@ -88,6 +93,11 @@ class DatatrialLM(TokenizingLM):
         """Made when it is first used, for it tries the model out."""
         return Replicas([self.model, *self._copies]) if self._copies else Scorer(self.model)
 
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of how log-likelihoods were taken."""
+        return self.scorer.notes if self._counted["requests"] else []
+
     def recorded(self) -> dict[str, Any]:
         """How log-likelihoods were taken: the method, the sizes of forward passes, and counts of requests and tokens.
 
@@ -95,12 +105,13 @@ class DatatrialLM(TokenizingLM):
         """
         if not self._counted["requests"]:
             return {}
-        return {"method": self.scorer.method.name, "budget": self.scorer.budget.recorded(), **self._counted}
+        return {**self.scorer.recorded(), **self._counted}
 
     def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[Answer]:
         """The log-likelihood of each continuation, and whether it is the greedy one.
 
-        Raises: ModelError when the tokenizer does not do for the model, or when not a single item can be scored.
+        Raises: ModelError when the tokenizer does not do for the model, or when an item cannot be scored; if such items
+        are left out, when none is left.
         """
         if self.enable_thinking:
             return super().loglikelihood(requests, disable_tqdm)  # type: ignore[no-any-return]  # it refuses
@@ -109,8 +120,10 @@ class DatatrialLM(TokenizingLM):
         texts = [request.args for request in requests]
         key = key_of(texts, self.max_length, *self.tokens_depend_on)
         encoded = self._prepared.get(key, lambda: Encoded.of(self.encode(texts), self.max_length))
-        answers, problems = self._answer(encoded, disable_tqdm)
-        self._fail({_item(requests[place]): why for place, why in problems.items()}, requests)
+        self._fail({_item(requests[place]): why for place, why in encoded.unanswerable.items()}, requests)
+        answers = self._answer(encoded, disable_tqdm)
+        lost = [n for n, (value, _) in enumerate(answers) if math.isnan(value) and n not in encoded.unanswerable]
+        self._fail({_item(requests[place]): _NO_NUMBER for place in lost}, requests)
         self._remember(texts, answers)
         for request, tokens in zip(requests, encoded.continuations, strict=True):
             self.continuations.setdefault(_item(request), []).append(tokens)
@@ -134,12 +147,11 @@ class DatatrialLM(TokenizingLM):
         self, requests: Sequence[Tokens], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
         """As that of `hf`: what others call who have tokens already, such as its rolling log-likelihood."""
-        answers, _ = self._answer(Encoded.of(requests, self.max_length), disable_tqdm)
+        answers = self._answer(Encoded.of(requests, self.max_length), disable_tqdm)
         self._remember([text for text, _, _ in requests], answers)
         return answers
 
-    def _answer(self, encoded: Encoded, disable_tqdm: bool) -> tuple[list[Answer], dict[int, str]]:
-        """The answers to requests, and what was wrong with those that have none."""
+    def _answer(self, encoded: Encoded, disable_tqdm: bool) -> list[Answer]:
         log_likelihood, greedy = [math.nan] * encoded.requests, [False] * encoded.requests
         if len(encoded.trie):
             with self._telling(disable_tqdm) as progress, self._mixed_precision():
@@ -148,9 +160,7 @@ class DatatrialLM(TokenizingLM):
             self._count(encoded, found.tokens)
         for place in encoded.empty:
             log_likelihood[place], greedy[place] = 0.0, True
-        problems = {place: _NO_NUMBER for place, value in enumerate(log_likelihood) if math.isnan(value)}
-        problems.update(encoded.unanswerable)
-        return list(zip(log_likelihood, greedy, strict=True)), problems
+        return list(zip(log_likelihood, greedy, strict=True))
 
     def _count(self, encoded: Encoded, tokens: int) -> None:
         counts = (encoded.requests, encoded.truncated, tokens, encoded.trie.distinct, encoded.trie.total)
@@ -164,11 +174,14 @@ class DatatrialLM(TokenizingLM):
         self._notes_said = len(self.scorer.notes)
 
     def _fail(self, failures: Mapping[Item, str], requests: "Sequence[Instance]") -> None:
-        """Logs which items of the requests could not be scored."""
+        """Logs which items of the requests cannot be scored."""
         self.failures.update(failures)
         said = [f"{task}, item {number}: {why}" for (task, number), why in failures.items()]
-        if said and len(said) == len({_item(request) for request in requests}):
-            raise ModelError(f"not a single item could be scored; {said[0]}")
+        if said and all(_item(request) in self.failures for request in requests):
+            raise ModelError(f"not a single item can be scored; {said[0]}")
+        if said and not self._leaves_out:
+            more = f"; {len(said) - 1} more items cannot be scored either" if len(said) > 1 else ""
+            raise ModelError(f"{said[0]}{more}. `--limit` or `--samples` leave items out")
         for one in said[:_LOGGED]:
             logger.error("not scored: %s", one)
         if len(said) > _LOGGED:

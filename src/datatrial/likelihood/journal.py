@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +31,12 @@ _ROW = np.dtype([("group", "<u4"), ("request", "<u4"), ("log_likelihood", "<f8")
 _VALUES = 8  # of each tensor, by which models are told apart
 
 
-# Of a group of passes: requests, log-likelihoods in nats, and whether each continuation is the greedy one.
-Answers = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]
+class Answers(NamedTuple):
+    """Of the requests of a group of passes, in their order."""
+
+    requests: NDArray[np.int64]
+    log_likelihood: NDArray[np.float64]  # nats, ≤ 0
+    greedy: NDArray[np.bool_]  # whether each token of the continuation is the likeliest one
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -56,14 +60,9 @@ class Journal(AbstractContextManager["Journal"]):
 
     def add(self, number: int, answers: Answers) -> None:
         """Notes that a group is finished; about once a second what was noted is written."""
-        requests, log_likelihood, greedy = answers
-        rows = np.empty(len(requests), _ROW)
-        rows["group"], rows["request"], rows["log_likelihood"], rows["greedy"] = (
-            number,
-            requests,
-            log_likelihood,
-            greedy,
-        )
+        rows = np.empty(len(answers.requests), _ROW)
+        rows["group"] = number
+        rows["request"], rows["log_likelihood"], rows["greedy"] = answers
         self._waiting.append(rows)
         if time.monotonic() - self._written >= _SECONDS:
             self._write()
@@ -81,7 +80,9 @@ class Journal(AbstractContextManager["Journal"]):
 
 
 def fingerprint(layout: Layout, model: "PreTrainedModel | PeftModel", *settings: str) -> str:
-    """Identifies all that the numbers of a layout's passes depend on, to the last bit.
+    """Identifies what the numbers of a layout's passes depend on, for the folder of one step or model.
+
+    Of each weight matrix some numbers are looked at: enough to tell models apart, not to find one number changed.
 
     settings: what is done with the passes, besides.
     """
@@ -126,6 +127,6 @@ def _by_group(blocks: list[NDArray[np.void]]) -> dict[int, Answers]:
     rows = np.concatenate(blocks)
     ends = np.flatnonzero(np.diff(rows["group"])) + 1
     return {
-        int(some["group"][0]): (some["request"].astype(np.int64), some["log_likelihood"], some["greedy"])
+        int(some["group"][0]): Answers(some["request"].astype(np.int64), some["log_likelihood"], some["greedy"])
         for some in np.split(rows, ends)
     }

@@ -67,7 +67,8 @@ class Layout:
         needed = _WORTH_HEAD
         for one in self.passes:
             if needed >= _WORTH_HEAD or len(groups[-1]) == _PASSES:
-                groups, needed = [*groups, []], 0
+                groups.append([])
+                needed = 0
             groups[-1].append(one)
             needed += len(one.slots)
         return groups

@@ -1,21 +1,21 @@
 """Several copies of a model that score parts of a trie at the same time, each on a device of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from datatrial.errors import ModelError
 from datatrial.likelihood.budget import Budget
-from datatrial.likelihood.method import Method
-from datatrial.likelihood.scorer import Likelihoods, Progress, Scorer
+from datatrial.likelihood.scorer import Likelihoods, Scorer
 from datatrial.likelihood.trie import Trie
+from datatrial.records import Progress
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -40,8 +40,12 @@ def split(trie: Trie, parts: int) -> list[Trie]:
 def other_devices(first: torch.device, wanted: int | str) -> list[str]:
     """The devices of so many copies of a model (or "all" that there are) beside that of the first.
 
-    Raises: ModelError when there are fewer GPUs. On other kinds of device all copies lie on the one there is.
+    On other kinds of device than CUDA's all copies lie on the one there is.
+
+    Raises: ModelError when there are fewer GPUs, or for less than one.
     """
+    if wanted != "all" and int(wanted) < 1:
+        raise ModelError(f"devices={wanted}: at least one scores, or `all`")
     if first.type != "cuda":
         return [str(first)] * (0 if wanted == "all" else int(wanted) - 1)
     there = torch.cuda.device_count()
@@ -56,11 +60,14 @@ class Replicas:
 
     def __init__(self, models: "Sequence[PreTrainedModel | PeftModel]"):
         self._devices = [model.device for model in models]
-        self._scorers = [Scorer(model) for model in models]
+        self._scorers = []
+        for model in models:
+            with _current(model.device):
+                self._scorers.append(Scorer(model))
 
-    @property
-    def method(self) -> Method:
-        return self._scorers[0].method
+    def recorded(self) -> dict[str, Any]:
+        """By which method, and at which sizes."""
+        return {"method": self._scorers[0].method.name, "budget": self.budget.recorded()}
 
     @property
     def budget(self) -> Budget:
@@ -98,7 +105,7 @@ class _Sum:
         self._done: list[float] = [0] * len(expected)
         self._totals: list[float] = list(expected)
 
-    def of(self, part: int) -> Callable[[float, float, str], None]:
+    def of(self, part: int) -> Progress:
         def tell(done: float, total: float, what: str) -> None:
             with self._lock:
                 self._done[part], self._totals[part] = done, total

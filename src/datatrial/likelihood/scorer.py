@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,27 +12,18 @@ from numpy.typing import NDArray
 
 from datatrial.errors import ModelError
 from datatrial.likelihood.budget import budget_for
-from datatrial.likelihood.journal import Journal, fingerprint
+from datatrial.likelihood.journal import Answers, Journal, fingerprint
 from datatrial.likelihood.layout import Layout, Pass, Prefix
 from datatrial.likelihood.method import Method, states_of
-from datatrial.likelihood.methods import method_for
+from datatrial.likelihood.self_check import method_for
 from datatrial.likelihood.trie import Ints, Trie
+from datatrial.records import Progress
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-Progress = Callable[[float, float, str], None]  # done, total, what is counted
-
 _CHUNK = 2**18  # logits whose exponentials are summed at a time: they fit into a core's cache
-
-
-class Answers(NamedTuple):
-    """Of the requests of a group of passes, in their order."""
-
-    requests: NDArray[np.int64]
-    log_likelihood: NDArray[np.float64]  # nats, ≤ 0
-    greedy: NDArray[np.bool_]  # whether each token of the continuation is the likeliest one
 
 
 # From logits [n, vocabulary], the places in them [t] and the tokens [t] that are asked about: log-likelihoods [t],
@@ -61,6 +52,10 @@ class Scorer:
         self.method, self.notes = method_for(model)
         self.budget = budget_for(model)
         self._reading = reading or read_log_likelihoods
+
+    def recorded(self) -> dict[str, Any]:
+        """By which method, and at which sizes."""
+        return {"method": self.method.name, "budget": self.budget.recorded()}
 
     def score(self, trie: Trie, requests: int, progress: Progress, journal: Path | None = None) -> Likelihoods:
         """The log-likelihoods of a trie's branches, which are some or all of so many requests.
@@ -98,7 +93,8 @@ class Scorer:
         apart = self.method.lay_out(lost, replace(self.budget, row=1, keep=lost.total))
         again = self._laid_out(apart, requests, progress, folder)
         log_likelihood = np.where(np.isnan(found.log_likelihood), again.log_likelihood, found.log_likelihood)
-        return Likelihoods(log_likelihood, found.greedy | again.greedy, found.tokens + again.tokens)
+        greedy = np.where(np.isnan(found.log_likelihood), again.greedy, found.greedy)
+        return Likelihoods(log_likelihood, greedy, found.tokens + again.tokens)
 
     def _laid_out(self, layout: Layout, requests: int, progress: Progress, folder: Path | None) -> Likelihoods:
         log_likelihood, greedy = np.full(requests, np.nan), np.zeros(requests, bool)
@@ -123,7 +119,7 @@ def _answered(
     left = [number for number in range(len(groups)) if number not in finished]
     spared = layout.tokens - replace(layout, passes=tuple(one for number in left for one in groups[number])).tokens
     for found in finished.values():
-        yield Answers(*found), spared
+        yield found, spared
         spared = 0
     kept: list[tuple[Prefix, Any]] = []  # the prefix at hand and those before it, outermost first
     for number in left:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from datatrial.likelihood.budget import Budget
-from datatrial.likelihood.decoder import Decoder
+from datatrial.likelihood.decoder import Decoder, looks_at_texts, without_adapter
 from datatrial.likelihood.fallbacks import CachedContexts, PlainRows, selects_logits
 from datatrial.likelihood.layout import Prefix
 from datatrial.likelihood.method import Method, states_of
@@ -41,6 +41,31 @@ _INSTEAD = {
 }
 
 
+_RIGHT: set[tuple[object, ...]] = set()  # kinds of models that tries are right for
+
+
+def method_for(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
+    """As `choose`, but tries no second model out that differs from the first in its weights only.
+
+    Where tries are wrong the next model is tried again: unsound weights may have been the reason.
+    """
+    kind = _kind(model)
+    if kind in _RIGHT and not looks_at_texts(model):
+        return Decoder(model), []
+    method, notes = choose(model)
+    if isinstance(method, Decoder):
+        _RIGHT.add(kind)
+    return method, notes
+
+
+def _kind(model: "PreTrainedModel | PeftModel") -> tuple[object, ...]:
+    """Code, config, numbers and device of a model: all that its forward pass consists of, but for its weights."""
+    code = frozenset(type(module) for module in model.modules())  # adapters and quantized layers among them
+    dtypes = frozenset(parameter.dtype for parameter in model.parameters())
+    attention = getattr(model.config, "_attn_implementation", None)
+    return code, model.config.to_json_string(), attention, dtypes, model.device.type
+
+
 def choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
     """The first of tries, cached contexts and plain rows that agrees with plain forward passes, and what to say of it.
 
@@ -51,18 +76,20 @@ def choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
 
 
 def _choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
-    name, rows = f"this model ({type(_base(model)).__name__})", PlainRows(model)
+    name, rows = f"this model ({type(without_adapter(model)).__name__})", PlainRows(model)
     trials = list(_trials(model))
     if not trials:
         return rows, [f"{name} gives no numbers for random texts: {_INSTEAD['rows']}"]
     eps = _eps(model)
-    with _rounded_otherwise(_base(model), eps):
+    with _rounded_otherwise(without_adapter(model), eps):
         rounding = trials[0].compare(rows)
     refused: list[str] = []
     for way in (Decoder, CachedContexts):
         try:
             method: Method = way(model)
             found = [trial.compare(method) for trial in trials]
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # each model refuses in its own way what it was not made for
             refused.append(f"{_CANNOT[way.name]} ({_first_line(error)})")
             continue
@@ -124,7 +151,7 @@ def _agree(found: Sequence[_Comparison], rounding: _Comparison, trials: Sequence
 
 def _trials(model: "PreTrainedModel | PeftModel") -> Iterator[_Trial]:
     """Those of which plain forward passes say anything."""
-    texts = RandomTexts(_base(model).config)
+    texts = RandomTexts(without_adapter(model).config)
     for asked in (texts.with_shared_starts(), texts.across_the_window(_WINDOW)):
         branches = Trie.of(asked, texts.longest).branches
         plain = {branch.request: _plain(model, branch) for branch in branches}
@@ -157,10 +184,6 @@ def _eps(model: "PreTrainedModel | PeftModel") -> float:
 def _difference(found: Sequence[_Comparison]) -> str:
     nats = max(one.nats for one in found)
     return f"log-likelihoods differ by up to {nats:.2g} nats from plain forward passes"
-
-
-def _base(model: "PreTrainedModel | PeftModel") -> "PreTrainedModel":
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _first_line(error: Exception) -> str:

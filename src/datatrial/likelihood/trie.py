@@ -55,7 +55,7 @@ class Trie:
         """The trie of the requests, cut as lm-eval cuts them: the model reads the last `max_length` tokens.
 
         Requests without a continuation are left out: theirs is certain. So are those whose continuation alone is
-        longer than `max_length`: see `unanswerable`.
+        longer than `max_length`, which no model answers.
         """
         branches = []
         before: Sequence[int] = ()

@@ -10,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import linear
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
 
-from datatrial.likelihood.scorer import Progress, Scorer
+from datatrial.likelihood.decoder import without_adapter
+from datatrial.likelihood.scorer import Scorer
 from datatrial.likelihood.trie import Branch, Trie
+from datatrial.records import Progress
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -40,7 +43,7 @@ class Valuer:
 
     def recorded(self) -> dict[str, Any]:
         """How sequences are valued: by which method, at which sizes."""
-        return {"method": self._scorer.method.name, "budget": self._scorer.budget.recorded()}
+        return self._scorer.recorded()
 
     @property
     def notes(self) -> list[str]:
@@ -58,7 +61,7 @@ class HeadAtTokens(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self, model: "PreTrainedModel | PeftModel"):
         super().__init__()
-        self.classifier = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.classifier = without_adapter(model)
         self.config, self.device, self.dtype = model.config, model.device, model.dtype
         self._words: torch.Tensor | None = None  # [vocabulary, hidden size]
 
@@ -91,8 +94,7 @@ class HeadAtTokens(torch.nn.Module):  # type: ignore[misc]
     ) -> CausalLMOutputWithPast:
         """Values as logits: [u, 1] at the tokens that a mask [rows, width] names, or [rows, n, 1] at the last n."""
         read = self.base_model(input_ids=input_ids, **inputs)
-        hidden = read.last_hidden_state
-        chosen = hidden[logits_to_keep] if isinstance(logits_to_keep, torch.Tensor) else hidden[:, -logits_to_keep:]
+        chosen = slice_logits_to_keep(read.last_hidden_state, logits_to_keep)
         logits = self.classifier.score(chosen) if self._words is None else linear(chosen, self._words)
         return CausalLMOutputWithPast(logits=logits, past_key_values=read.past_key_values)
 

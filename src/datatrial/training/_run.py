@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datatrial.errors import ModelError
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import ModelRef, Progress, Runtime
 from datatrial.training._base import EVALUATIONS, micro_batch
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Measured:
 class Recorder(TrainerCallback):  # type: ignore[misc]
     """Keeps every metric that TRL logs, tells the progress, and ends a run whose loss is no number."""
 
-    def __init__(self, stage: "Stage", progress: Callable[[float, float, str], None]):
+    def __init__(self, stage: "Stage", progress: Progress):
         self.stage = stage
         self.progress = progress
         self.curves: list[Measured] = []
