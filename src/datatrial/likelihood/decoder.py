@@ -61,7 +61,8 @@ class Decoder:
         self.body(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=self._mask(sees, positions, keys),
+            # From a text's start on the model's own mask says the same, and attention is not computed where it hides.
+            attention_mask=None if parent is None else self._mask(sees, positions, keys),
             past_key_values=cache,
             use_cache=True,
         )
