@@ -132,6 +132,8 @@ def _read_weights(ref: ModelRef, device: str) -> "PreTrainedModel":
 
     logging.disable_progress_bar()
     folder, dtype = Path(ref.weights), getattr(torch, ref.dtype)
+    if read_config(folder).is_encoder_decoder:
+        raise ModelError(f"the model in {folder} is an encoder-decoder; datatrial trains and scores decoders")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -135,6 +135,16 @@ def test_rows_of_a_file_on_this_disk_are_counted(tmp_path: Path) -> None:
         assert (found.characters is None) == (name == "rows.parquet")
 
 
+def test_how_long_rows_are_is_known_after_a_run_as_before(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "How many?", "completion": "Plenty."}\n' * 50)
+    store, step = Store(tmp_path / "store"), local(tmp_path / "rows.jsonl")
+    before = data_size(step, store)
+    made(step, store)
+    after = data_size(step, store)
+    assert (after.rows, after.characters) == (7, before.characters)
+    assert before.characters
+
+
 def test_an_unreadable_file_leaves_the_rows_unknown(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"nothing of the kind")
     assert size(local(tmp_path / "rows.parquet"), tmp_path).rows is None

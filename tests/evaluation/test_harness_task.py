@@ -87,6 +87,14 @@ def test_files_are_read_only_when_they_are_needed(birds: Path) -> None:
     assert not (birds / "cache").exists()  # `datasets` would have copied them there
 
 
+@pytest.mark.parametrize("choices", [[], ["", "owl"]])
+def test_a_first_question_without_choices_is_one_clear_error(birds: Path, choices: list[str]) -> None:
+    features = datasets.Features({**FEATURES, "choices": datasets.Sequence(datasets.Value("string"))})
+    datasets.Dataset.from_list([{**document(0), "choices": choices}], features).to_parquet(birds / "test.parquet")
+    with pytest.raises(DataError, match="birds: the first question in its data has no choices, or one without text"):
+        loaded(birds)
+
+
 def test_a_limit_takes_the_first_documents(birds: Path) -> None:
     task = loaded(birds)
     assert [n for n, _ in task.doc_iterator(limit=3)] == [0, 1, 2]

@@ -351,6 +351,11 @@ def test_a_tokenizer_of_another_model_is_an_error() -> None:
         ours(model).loglikelihood(instances(TEXTS))
 
 
+def test_a_model_that_lies_on_disk_is_an_error() -> None:
+    with pytest.raises(ModelError, match="lies outside of memory"):
+        ours(make_model().to("meta"))
+
+
 def test_a_tokenizer_must_have_a_token_to_begin_with() -> None:
     tokenizer: Any = make_tokenizer(bos=False)
     tokenizer.eos_token = None

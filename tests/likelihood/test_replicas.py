@@ -88,7 +88,8 @@ def test_devices_are_gpus_beside_the_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert other_devices(torch.device("cuda:1"), "all") == ["cuda:0", "cuda:2"]
     assert other_devices(torch.device("cpu"), 3) == ["cpu", "cpu"]
     assert other_devices(torch.device("cpu"), "all") == []
-    with pytest.raises(ModelError, match="devices=0: at least one"):
-        other_devices(torch.device("cuda"), 0)
+    for wanted in (0, "abc", -1):
+        with pytest.raises(ModelError, match=f"devices={wanted}: a number from 1 on"):
+            other_devices(torch.device("cuda"), wanted)
     with pytest.raises(ModelError, match="devices=4: there are 3 GPUs"):
         other_devices(torch.device("cuda"), 4)

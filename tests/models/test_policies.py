@@ -175,7 +175,7 @@ def test_weights_that_do_not_fill_the_model_are_refused_not_drawn_at_random(copi
 def test_a_truncated_file_of_weights_is_one_clear_error(copied: Path) -> None:
     file = copied / "weights" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="cannot load the model in"):
+    with pytest.raises(ModelError, match="custom code"):
         policies.load_policy(copied, "cpu")
 
 
@@ -251,3 +251,14 @@ def test_a_config_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot read the config of the model in"):
         policies.read_config(tmp_path)
+
+
+def test_an_encoder_decoder_is_one_clear_error(tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    result, weights = tmp_path / "result", tmp_path / "weights"
+    result.mkdir()
+    T5Config().save_pretrained(weights)
+    ModelRef(str(weights)).write(result)
+    with pytest.raises(ModelError, match="is an encoder-decoder"):
+        policies.load_policy(result, "cpu")

@@ -50,7 +50,13 @@ def data_size(step: Step, store: Store, audit: Step | None = None) -> DataSize:
     if store.has(step):
         card = read_json(store.path(step) / "card.json")
         characters = (card.get("source") or {}).get("characters") or task.source.facts.characters
+        characters = characters or _before(task, step, store).characters
         return DataSize(card["rows"], "", characters, "its result", _audited(audit, store), card["form"])
+    return _before(task, step, store)
+
+
+def _before(task: DataSet, step: Step, store: Store) -> DataSize:
+    """What can be said of a data set that was not made yet."""
     size = replace(_of_source(task, step), form=task.source.form)
     for number, op in enumerate(task.curation):
         parts = of_number(step.inputs, number).items()

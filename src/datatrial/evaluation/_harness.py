@@ -183,6 +183,8 @@ def _task(leaf: Leaf, data: Mapping[str, Any], num_fewshot: int | None, shared_s
         config["fewshot_config"] = {**drawn, "sampler": SharedShots}
     try:
         task = HarnessTask(config)
+    except IndexError as problem:  # lm-eval looks at the first answer of the first question
+        raise DataError(f"{leaf.name}: the first question in its data has no choices, or one without text") from problem
     except KeyError as problem:
         raise DataError(f"{leaf.name}: its data has no {problem}; {leaf.file} asks for it") from problem
     except Exception as problem:

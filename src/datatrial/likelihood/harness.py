@@ -64,9 +64,14 @@ class DatatrialLM(TokenizingLM):
         leaves_out: whether the caller leaves the items in `failures` out. lm-eval itself would take an answer that is
             no number for the likeliest.
 
-        Raises: ModelError for an encoder-decoder, and when a model cannot be copied to so many devices.
+        Raises: ModelError for an encoder-decoder, for a model of which part lies on disk, and when a model cannot be
+        copied to so many devices.
         """
         super().__init__(pretrained, **settings)
+        if self.model.device.type == "meta":
+            raise ModelError(
+                "part of this model lies outside of memory, which datatrial does not score: use `--model hf`"
+            )
         self.failures: dict[Item, str] = {}  # items that could not be scored, and why; they have NaN
         self.continuations: dict[Item, list[int]] = {}  # tokens of each choice of an item
         self._progress, self._prepared, self._journal = progress, prepared, journal

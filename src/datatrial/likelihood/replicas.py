@@ -44,8 +44,8 @@ def other_devices(first: torch.device, wanted: int | str) -> list[str]:
 
     Raises: ModelError when there are fewer GPUs, or for less than one.
     """
-    if wanted != "all" and int(wanted) < 1:
-        raise ModelError(f"devices={wanted}: at least one scores, or `all`")
+    if wanted != "all" and (not str(wanted).isdigit() or int(wanted) < 1):
+        raise ModelError(f"devices={wanted}: a number from 1 on, or `all`")
     if first.type != "cuda":
         return [str(first)] * (0 if wanted == "all" else int(wanted) - 1)
     there = torch.cuda.device_count()
