@@ -14,7 +14,6 @@ from safety_agreement import one_at_a_time, swapped
 
 from datatrial.evaluation._group_scores import group_scores
 from datatrial.evaluation._perplexity import sentence_perplexities
-from datatrial.likelihood.scorer import Scorer
 
 SENTENCES = "microsoft/SafeNLP/data/toxiGen.json"
 _LISTED = 20  # swapped pairs
@@ -36,14 +35,13 @@ def report(size: str, threads: int, hub_root: Path, work: Path, items: int | Non
             else:
                 slow.append(timed(lambda: one_at_a_time(model, tokenizer, sentences)))
         note(f"round {number + 1}: loop {slow[-1].seconds:.1f} s, ours {fast[-1].seconds:.1f} s")
-    checking = timed(lambda: [Scorer(model)]).seconds
     ratios = [a.seconds / b.seconds for a, b in zip(slow, fast, strict=True)]
     cpu = median(a.cpu / b.cpu for a, b in zip(slow, fast, strict=True))
     return [
         f"## Group safety: {size}, {threads} thread{'s' * (threads > 1)}, {len(rows):,} sentences, {rounds} rounds",
         "",
         f"SafeNLP's loop {spread([t.seconds for t in slow], 1)} s, ours {spread([t.seconds for t in fast], 1)} s "
-        f"({checking:.1f} s of it to check the model): faster by **{spread(ratios, 2)}**, in CPU-seconds {cpu:.2f}.",
+        f"(the first round tries the model out as well): faster by **{spread(ratios, 2)}**, in CPU-seconds {cpu:.2f}.",
         "",
         *_agreement(np.array(slow[0].answers), np.array(fast[0].answers), rows),
         "",

@@ -27,6 +27,11 @@ from typing import Any
 
 import torch
 
+from datatrial.likelihood.scorer import Scorer
+from datatrial.likelihood.trie import Request as Asked
+from datatrial.likelihood.trie import Trie
+
+LONGEST = 4096  # tokens that the model reads
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 LIBRARIES = ("torch", "transformers", "lm_eval", "bitsandbytes", "peft")
 _TRIED = 64  # documents that batch sizes are tried on
@@ -85,7 +90,9 @@ def model_of(shape: str, weights: str, folder: Path) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if not (folder / "config.json").exists():
         torch.manual_seed(0)
-        config = LlamaConfig(**SHAPES[shape], vocab_size=32_000, max_position_embeddings=4096, initializer_range=0.02)
+        config = LlamaConfig(
+            **SHAPES[shape], vocab_size=32_000, max_position_embeddings=LONGEST, initializer_range=0.02
+        )
         with torch.device(device):
             made = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         made.save_pretrained(folder)
@@ -114,7 +121,7 @@ def backend(model: Any) -> Any:
         tokenizer=tokenizer,
         backend="causal",
         batch_size=1,
-        max_length=4096,
+        max_length=LONGEST,
         softmax_dtype="float32",
     )
 
@@ -126,12 +133,13 @@ def theirs(lm: Any, requests: Sequence[Request], size: int) -> Ran:
     return ran(lambda: lm._loglikelihood_tokens(named, disable_tqdm=True))
 
 
-def ours(scorer: Any, requests: Sequence[Request]) -> Ran:
-    from datatrial.likelihood.trie import Request as Asked
-    from datatrial.likelihood.trie import Trie
+def trie_of(requests: Sequence[Request]) -> Trie:
+    return Trie.of([Asked(*request) for request in requests], LONGEST)
 
+
+def ours(scorer: Any, requests: Sequence[Request]) -> Ran:
     def run() -> list[Answer]:
-        trie = Trie.of([Asked(*request) for request in requests], 4096)
+        trie = trie_of(requests)
         found = scorer.score(trie, len(requests), lambda *_: None)
         return list(zip(found.log_likelihood.tolist(), found.greedy.tolist(), strict=True))
 
@@ -154,11 +162,8 @@ def best_batch_size(lm: Any, documents: Sequence[Sequence[Request]]) -> int:
 
 def row(name: str, documents: Sequence[Sequence[Request]], lm: Any, scorer: Any, rounds: int) -> tuple[str, float]:
     """A line of the table, and how much faster ours is."""
-    from datatrial.likelihood.trie import Request as Asked
-    from datatrial.likelihood.trie import Trie
-
     requests = [request for document in documents for request in document]
-    trie = Trie.of([Asked(*request) for request in requests], 4096)
+    trie = trie_of(requests)
     size = best_batch_size(lm, documents)
     own: list[Ran] = []
     hf: list[Ran] = []
@@ -198,8 +203,6 @@ def spread(values: Sequence[float]) -> str:
 
 
 def score(options: argparse.Namespace) -> None:
-    from datatrial.likelihood.scorer import Scorer
-
     os.environ.setdefault("TQDM_DISABLE", "1")
     with gzip.open(options.file, "rt") as file:
         asked = json.load(file)

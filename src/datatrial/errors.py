@@ -40,3 +40,8 @@ class StudyError(DatatrialError):
     def __init__(self, problems: list[Problem]):
         super().__init__("\n".join(str(p) for p in problems))
         self.problems = problems
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says first; such messages go on for pages."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datatrial.errors import ModelError
+from datatrial.errors import ModelError, first_line
 from datatrial.records import ModelRef, read_json
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def load_adapter(model: "PreTrainedModel", folder: Path, **options: Any) -> "Pef
     try:
         return PeftModel.from_pretrained(model, str(folder), **options)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise ModelError(f"the adapter in {folder} does not fit its base model: {_first_line(error)}") from error
+        raise ModelError(f"the adapter in {folder} does not fit its base model: {first_line(error)}") from error
 
 
 def gives_scores(adapter: Path) -> bool:
@@ -97,7 +97,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # each tokenizer class raises what its own file format's reader does
-        raise ModelError(f"cannot load the tokenizer in {folder}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load the tokenizer in {folder}: {first_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -115,7 +115,7 @@ def read_config(folder: Path) -> "PreTrainedConfig":
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # each model class checks its own config
-        raise ModelError(f"cannot read the config of the model in {folder}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read the config of the model in {folder}: {first_line(error)}") from error
 
 
 def longest_input(config: "PreTrainedConfig") -> int | None:
@@ -144,7 +144,7 @@ def _read_weights(ref: ModelRef, device: str) -> "PreTrainedModel":
             **(_in_4_bits(dtype, device) if ref.quantization else {}),
         )
     except Exception as error:  # transformers, safetensors and pickle each raise their own
-        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}") from error
     # transformers only warns, and draws at random what is missing.
     if lacking := [*sorted(report["missing_keys"]), *sorted(key[0] for key in report["mismatched_keys"])]:
         some = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
@@ -209,8 +209,3 @@ def _rebuilt(base: "PreTrainedModel") -> "PreTrainedModel":
         if getattr(getattr(module, "weight", None), "quant_state", None):
             module.weight.module = module  # a parameter in 4 bits knows the layer that it is in
     return model
-
-
-def _first_line(error: Exception) -> str:
-    """What an error of a library says first; such messages go on for pages."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

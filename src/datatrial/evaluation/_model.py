@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datatrial import policies
+from datatrial.errors import first_line
 from datatrial.evaluation._batches import batch_size
 from datatrial.likelihood.harness import DatatrialLM
 from datatrial.records import ModelRef, Runtime
@@ -56,7 +57,7 @@ def _writer(ref: ModelRef, runtime: Runtime) -> "tuple[Writer | None, list[str]]
         policies.forget()  # the memory is vLLM's now
         writer = _vllm.Writer(ref, runtime)
     except Exception as error:  # an engine fails in as many ways as there are GPUs and drivers
-        note = f"vLLM could not start ({error}): answers were written with transformers"
+        note = f"vLLM could not start ({first_line(error)}): answers were written with transformers"
         logger.warning(note)
         return None, [note]
     return writer, []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from datatrial.errors import first_line
 from datatrial.likelihood.budget import Budget
 from datatrial.likelihood.decoder import Decoder, looks_at_texts, without_adapter
 from datatrial.likelihood.fallbacks import CachedContexts, PlainRows, selects_logits
@@ -91,7 +92,7 @@ def _choose(model: "PreTrainedModel | PeftModel") -> tuple[Method, list[str]]:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each model refuses in its own way what it was not made for
-            refused.append(f"{_CANNOT[way.name]} ({_first_line(error)})")
+            refused.append(f"{_CANNOT[way.name]} ({shorten(first_line(error), 120, placeholder='…')})")
             continue
         if _agree(found, rounding, trials, eps):
             return method, [f"{name} {' and '.join(refused)}: {_INSTEAD[way.name]}"] if refused else []
@@ -184,10 +185,6 @@ def _eps(model: "PreTrainedModel | PeftModel") -> float:
 def _difference(found: Sequence[_Comparison]) -> str:
     nats = max(one.nats for one in found)
     return f"log-likelihoods differ by up to {nats:.2g} nats from plain forward passes"
-
-
-def _first_line(error: Exception) -> str:
-    return shorten(next(iter(str(error).strip().splitlines()), type(error).__name__), 120, placeholder="…")
 
 
 @contextmanager
