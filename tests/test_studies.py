@@ -13,8 +13,7 @@ STUDIES = Path(__file__).parents[1] / "studies"
 
 
 @pytest.fixture
-def load(monkeypatch):
-    monkeypatch.delenv("DATATRIAL_HUB_ROOT", raising=False)
+def load():
     return lambda name: Study.load(STUDIES / name)
 
 

@@ -45,7 +45,7 @@ def paper(tmp_path: Path) -> Path:
 
 
 def offline(tmp_path: Path) -> dict[str, str]:
-    return {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty"), "DATATRIAL_HUB_ROOT": ""}
+    return {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
 
 
 def test_the_papers_study_is_planned_in_full_offline(datatrial: Any, paper: Path, tmp_path: Path) -> None:
