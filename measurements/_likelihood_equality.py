@@ -12,6 +12,7 @@ import torch
 from _likelihood_benchmarks import note
 from _likelihood_requests import Answer, Questions
 from lm_eval.models.huggingface import HFLM
+from numpy.typing import NDArray
 
 from datatrial.likelihood.harness import DatatrialLM
 
@@ -38,18 +39,25 @@ def report(
     softmax = {"softmax_dtype": "float32"} if bf16 else {}
     one = Side("hf, batch size 1", HFLM(**of_model, **softmax, batch_size=1))
     others = [Side("ours", DatatrialLM(**of_model, progress=lambda *_: None))]
+    exact = None
     if bf16:
         others.append(Side("hf, batch size 16", HFLM(**of_model, **softmax, batch_size=16)))
+        in_float32 = models.loaded(folder, torch.bfloat16)[0].float()  # with the same weights
+        exact = Side("hf in float32", HFLM(**{**of_model, "pretrained": in_float32}, batch_size=1))
     lines = [f"## {size}, {'bfloat16, softmax in float32' if bf16 else 'float32'}: what differs from {one.title}", ""]
     columns = ["benchmark", "items", "against", "largest Δ, nats", "mean Δ, nats", "greedy ≠", "items ≠"]
-    columns += ["mean Δ of an item", "metrics"]
+    columns += ["mean Δ of an item", "metrics", *(["mean Δ from float32, nats"] if exact else [])]
     lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     ties: list[str] = []
     for name in names:
         questions = asked.questions(asked.BENCHMARKS[name], model, tokenizer, hub_root, work, items, taken)
         said = one.answers(questions)
+        right = exact.answers(questions) if exact else None
         for other in others:
-            row, tied = _compared(name, questions, said, other)
+            answers = other.answers(questions)
+            row, tied = _compared(name, questions, said, answers, other.title)
+            if right:
+                row.append(f"{_apart(answers, right).mean():.1e}; {one.title} {_apart(said, right).mean():.1e}")
             lines.append(f"| {' | '.join(row)} |")
             ties += tied if not bf16 else []
             note(lines[-1])
@@ -58,16 +66,22 @@ def report(
     return [*lines, *(["Items that differ:", *ties, ""] if ties else [])]
 
 
-def _compared(name: str, questions: Questions, said: list[Answer], other: Side) -> tuple[list[str], list[str]]:
-    answers = other.answers(questions)
-    apart = np.array([abs(a[0] - b[0]) for a, b in zip(said, answers, strict=True)])
+def _apart(one: list[Answer], other: list[Answer]) -> NDArray[np.float64]:
+    """[requests] by how many nats their log-likelihoods differ."""
+    return np.array([abs(a[0] - b[0]) for a, b in zip(one, other, strict=True)])
+
+
+def _compared(
+    name: str, questions: Questions, said: list[Answer], answers: list[Answer], by: str
+) -> tuple[list[str], list[str]]:
+    apart = _apart(said, answers)
     greedy = sum(a[1] != b[1] for a, b in zip(said, answers, strict=True))
     metrics = [questions.metrics(each) for each in (said, answers)]
     differ = [d for d, (a, b) in enumerate(zip(*metrics, strict=True)) if asked.differs(a, b)]
     title, items = asked.BENCHMARKS[name].title, len(questions.documents)
     found = f"{len(differ)}" + (f" ({len(differ) / items:.2%})" if differ else "")
     by_item = np.mean([max(abs(a[metric] - b[metric]) for metric in a) for a, b in zip(*metrics, strict=True)])
-    row = [title, f"{items:,}", other.title, f"{apart.max():.1e}", f"{apart.mean():.1e}", str(greedy), found]
+    row = [title, f"{items:,}", by, f"{apart.max():.1e}", f"{apart.mean():.1e}", str(greedy), found]
     row += [f"{by_item:.1e}", _aggregated(questions, *metrics)]
     return row, [_tie(title, questions, d, said, answers) for d in differ]
 
