@@ -47,12 +47,12 @@ def data_size(step: Step, store: Store, audit: Step | None = None) -> DataSize:
     task = step.task
     if not isinstance(task, DataSet):
         return DataSize()
-    if store.has(step):
-        card = read_json(store.path(step) / "card.json")
-        characters = (card.get("source") or {}).get("characters") or task.source.facts.characters
-        characters = characters or _before(task, step, store).characters
-        return DataSize(card["rows"], "", characters, "its result", _audited(audit, store), card["form"])
-    return _before(task, step, store)
+    if not store.has(step):
+        return _before(task, step, store)
+    card = read_json(store.path(step) / "card.json")
+    stated = (card.get("source") or {}).get("characters") or task.source.facts.characters
+    characters = stated or _before(task, step, store).characters
+    return DataSize(card["rows"], "", characters, "its result", _audited(audit, store), card["form"])
 
 
 def _before(task: DataSet, step: Step, store: Store) -> DataSize:

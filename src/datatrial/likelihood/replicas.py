@@ -44,7 +44,7 @@ def other_devices(first: torch.device, wanted: int | str) -> list[str]:
 
     Raises: ModelError when there are fewer GPUs, or for less than one.
     """
-    if wanted != "all" and (not str(wanted).isdigit() or int(wanted) < 1):
+    if wanted != "all" and (not str(wanted).isdecimal() or int(wanted) < 1):
         raise ModelError(f"devices={wanted}: a number from 1 on, or `all`")
     if first.type != "cuda":
         return [str(first)] * (0 if wanted == "all" else int(wanted) - 1)
