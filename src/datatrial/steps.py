@@ -106,7 +106,9 @@ def _summary(
         for run, title in finished
     )
     inputs |= {named.input: run.scores[title] for named, (run, title) in zip(evaluations, finished, strict=True)}
-    contrasts = Contrasts(runs=evaluations, baseline=study.baseline_arm, declared=study.contrasts)
+    contrasts = Contrasts(
+        runs=evaluations, baseline=study.baseline_arm, declared=study.contrasts, primary=study.primary
+    )
     contrasts_step = Step(contrasts, dict(inputs), label="contrasts")
     used = {step.digest for step in plan.steps} - unfinished.keys()
     report = Report(

@@ -6,7 +6,7 @@ from statistics import NormalDist
 from datatrial.records import Contrast
 from datatrial.reference import SAFETY, PublishedClaim, Reference
 from datatrial.statistics.declared import DeclaredContrast
-from datatrial.statistics.verdict import outcome, verdict
+from datatrial.statistics.verdict import null_of, outcome, verdict
 
 CONFIDENCE = NormalDist().inv_cdf(0.975)
 CONSTANT, AT_CHANCE, DISPUTED = "constant answer", "at chance", "direction disputed"
@@ -31,14 +31,19 @@ def difference(reference: Reference, declared: DeclaredContrast, endpoint: str) 
     """A declared difference on one endpoint, with its unpaired 95% interval."""
     one, other = reference.scores[declared.arm, endpoint], reference.scores[declared.against, endpoint]
     half = CONFIDENCE * math.sqrt(variance(reference, endpoint, one) + variance(reference, endpoint, other))
-    low, high = one - other - half, one - other + half
+    found = one - other
+    null = null_of(declared.expectation, declared.margin, found)
+    of_zero, p = (_p(found - value, half) for value in (0.0, null))
     return Contrast(
         arm=declared.arm,
         against=declared.against,
         endpoint=endpoint,
-        estimate=one - other,
-        low=low,
-        high=high,
+        estimate=found,
+        low=found - half,
+        high=found + half,
+        p=p,
+        p_adjusted=p,
+        null=null,
         items=reference.items(endpoint),
         seeds=1,
         arm_score=one,
@@ -47,9 +52,16 @@ def difference(reference: Reference, declared: DeclaredContrast, endpoint: str) 
         expect=declared.expectation,
         claim=declared.claim,
         margin=declared.margin,
-        verdict=verdict(low, high),
-        outcome=outcome(low, high, declared.expectation, declared.margin),
+        verdict=verdict(found, of_zero),
+        outcome=outcome(found, p, declared.expectation, null),
     )
+
+
+def _p(distance: float, half: float) -> float:
+    """Two-sided p of a difference whose 95% interval is so wide on either side."""
+    if not half:
+        return float(distance == 0)
+    return 2 * (1 - NormalDist().cdf(abs(distance) * CONFIDENCE / half))
 
 
 def variance(reference: Reference, endpoint: str, score: float) -> float:

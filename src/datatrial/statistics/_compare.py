@@ -1,10 +1,9 @@
-"""Scores and paired differences on one sheet, with percentile intervals over items and seeds crossed.
+"""Scores and paired differences on one sheet.
 
-In every resample the items are drawn anew once for all models, and the seeds once for all arms that have them, so a
-difference keeps what its two sides have in common: easy and hard items, and the order of the data.
+A difference is taken run by run and item by item, so that it keeps what its two sides have in common: easy and hard
+items, and what a seed does to both arms.
 """
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,21 +11,25 @@ from statistics import fmean
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
-from datatrial.records import ArmScore, Contrast
-from datatrial.statistics._bootstrap import Array, Under, item_weights, seed_weights
+from datatrial.records import ArmScore, Contrast, Unevenness
+from datatrial.statistics._bootstrap import item_weights, percentile_interval
+from datatrial.statistics._evidence import Evidence
+from datatrial.statistics._influence import Array, GroupSafety, Influence, Mask, Mean
+from datatrial.statistics._one_seed import adjusted_wald, exact_p, is_binary
+from datatrial.statistics._safety_null import SafetyNull
 from datatrial.statistics._sheet import Sheet
-from datatrial.statistics.verdict import verdict
+from datatrial.statistics._unevenness import unevenness
+from datatrial.statistics.critical import ALPHA
 
 Pair = tuple[str, str]  # arm, against
+Runs = tuple[int, int]  # of the sheet: the arm's, and the one that it is compared with
 View = tuple[int, bytes]  # a run, and which of its items are looked at
-LEVELS = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All the resampling of one sheet: done once, read by its scores and its contrasts."""
+    """All that is computed from one sheet."""
 
     sheet: Sheet
     pairs: tuple[Pair, ...]
@@ -43,18 +46,25 @@ class Comparison:
         return [score for arm in self.arms for score in self._scores_of(arm)]
 
     def contrasts(self) -> list[Contrast]:
-        """Every pair on every endpoint, over the seeds and the items that both arms have."""
+        """Every pair on every endpoint, over the seeds and the items that both arms have; not yet judged."""
         return [contrast for pair in self.pairs if self._runs(pair) for contrast in self._contrasts_of(*pair)]
 
+    def unevenness(self) -> list[Unevenness]:
+        """For every pair, whether its change of safety differs between groups; nothing where there are no groups."""
+        return [found for pair in self.pairs if self._runs(pair) for found in self._unevenness_of(*pair)]
+
     def _scores_of(self, arm: str) -> Iterable[ArmScore]:
-        views = [self._view(run, self._present[run]) for run in self._runs_of(arm).values()]
-        by_seed = np.stack([self._estimates[view] for view in views])
-        low, high = self._interval([self._replicates[view] for view in views])
-        spread = by_seed.std(axis=0, ddof=1) if len(views) > 1 else None
-        used = [self.sheet.summaries[view[0]] for view in views]
+        runs = list(self._runs_of(arm).values())
+        views = [self._view(run, self._present[run]) for run in runs]
+        present = np.any(self._present[runs], axis=0)
+        evidence = self._evidence([self._influences[view] for view in views], present)
+        low, high = evidence.interval()
+        spread = evidence.of_seeds.std(axis=0, ddof=1) if len(runs) > 1 else None
+        used = [self.sheet.summaries[run] for run in runs]
         same = [share for s in used if (share := s.get("same_answer")) is not None]
+        safety = self._safety_of(runs)
         for e, (endpoint, group) in enumerate(zip(self.sheet.endpoints, self.sheet.groups, strict=True)):
-            if np.isnan(by_seed[:, e]).any():
+            if np.isnan(evidence.estimate[e]):
                 continue
             chance = None if group else (used[0].get("chance") or {}).get(self.sheet.metric)
             yield ArmScore(
@@ -65,54 +75,99 @@ class Comparison:
                 group=group,
                 main=self.sheet.main,
                 baseline=arm == self.baseline,
-                estimate=float(by_seed[:, e].mean()),
+                estimate=float(evidence.estimate[e]),
                 low=float(low[e]),
                 high=float(high[e]),
                 items=self._items(views, group),
-                seeds=len(views),
+                seeds=len(runs),
                 spread=None if spread is None else float(spread[e]),
                 chance=chance,
                 majority=None if group else (used[0].get("majority") or {}).get(self.sheet.metric),
                 near_chance=chance is not None and bool(low[e] <= chance <= high[e]),
                 same_answer=fmean(same) if same else None,
                 higher_is_better=self.sheet.higher_is_better,
+                **(safety.fields(e) if safety else {}),
+                mann_whitney_p=_largest([summary.get("p", {}).get(group) for summary in used]),
             )
 
     def _contrasts_of(self, arm: str, against: str) -> Iterable[Contrast]:
-        pairs = self._paired_views(arm, against)
-        ours = np.stack([self._estimates[a] for a, _ in pairs]).mean(axis=0)
-        theirs = np.stack([self._estimates[b] for _, b in pairs]).mean(axis=0)
-        low, high = self._interval([self._replicates[a] - self._replicates[b] for a, b in pairs])
+        runs, kept = self._runs((arm, against)), self._kept((arm, against))
+        pairs = [(self._view(a, kept), self._view(b, kept)) for a, b in runs]
+        ours, theirs = ([self._influences[view] for view in views] for views in zip(*pairs, strict=True))
+        evidence = self._evidence([_minus(a, b) for a, b in zip(ours, theirs, strict=True)], kept)
+        p, (low, high) = self._tested(evidence, runs, kept)
+        boot_low, boot_high = percentile_interval(
+            [self._replicates[a] - self._replicates[b] for a, b in pairs], self.seed
+        )
         for e, (endpoint, group) in enumerate(zip(self.sheet.endpoints, self.sheet.groups, strict=True)):
-            if np.isnan(ours[e] - theirs[e]):
+            if np.isnan(evidence.estimate[e]):
                 continue
             yield Contrast(
                 arm=arm,
                 against=against,
                 endpoint=endpoint,
-                estimate=float(ours[e] - theirs[e]),
+                estimate=float(evidence.estimate[e]),
                 low=float(low[e]),
                 high=float(high[e]),
+                p=float(p[e]),
                 items=self._items([a for a, _ in pairs], group),
                 seeds=len(pairs),
-                arm_score=float(ours[e]),
-                against_score=float(theirs[e]),
-                verdict=verdict(low[e], high[e], self.sheet.higher_is_better),
+                arm_score=float(np.mean([one.values[e] for one in ours])),
+                against_score=float(np.mean([one.values[e] for one in theirs])),
+                error=float(evidence.error[e]),
+                seed_share=float(evidence.seed_share[e]),
+                item_freedom=float(evidence.item_freedom[e]),
+                detectable=float(evidence.detectable[e]),
+                bootstrap_low=float(boot_low[e]),
+                bootstrap_high=float(boot_high[e]),
             )
 
-    def _interval(self, by_seed: Sequence[Array]) -> Array:
-        """The 95% percentile interval of the mean over seeds, from (endpoints × resamples) of each seed."""
-        weights = seed_weights(len(by_seed), self.resamples, self.seed)
-        mean = np.einsum("seb,sb->eb", np.stack(by_seed), weights)
-        with warnings.catch_warnings():  # an endpoint that is not defined has only NaN; it is left out by its estimate
-            warnings.simplefilter("ignore", RuntimeWarning)
-            interval: Array = np.nanquantile(mean, LEVELS, axis=1)
-        return interval
+    def _tested(self, evidence: Evidence, runs: Sequence[Runs], kept: Mask) -> tuple[Array, tuple[Array, Array]]:
+        """Every endpoint's p and interval; of two single models with means over items, by exact tests."""
+        if len(runs) > 1 or not isinstance(self.sheet.statistic, Mean):
+            return evidence.p(), evidence.interval()
+        [(a, b)] = runs
+        differences = (self.sheet.values[a] - self.sheet.values[b])[kept]
+        p = np.array([exact_p(differences, self.resamples, self.seed)])
+        if not is_binary(differences):
+            return p, evidence.interval()
+        low, high = adjusted_wald(differences, ALPHA)
+        return p, (np.array([low]), np.array([high]))
+
+    def _unevenness_of(self, arm: str, against: str) -> Iterable[Unevenness]:
+        pair, kept = (arm, against), self._kept((arm, against))
+        views = [(self._view(a, kept), self._view(b, kept)) for a, b in self._runs(pair)]
+        evidence = self._evidence([_minus(self._influences[a], self._influences[b]) for a, b in views], kept)
+        groups = [e for e, name in enumerate(self.sheet.groups) if name and not np.isnan(evidence.estimate[e])]
+        if len(groups) < 2:
+            return
+        found, changes = unevenness(evidence, np.array(groups)), evidence.estimate[groups]
+        yield Unevenness(
+            arm=arm,
+            against=against,
+            benchmark=self.sheet.benchmark,
+            groups=len(groups),
+            seeds=len(views),
+            spread=found.spread,
+            noise=found.noise,
+            p=found.p,
+            least=self.sheet.groups[groups[int(np.argmin(changes))]],
+            most=self.sheet.groups[groups[int(np.argmax(changes))]],
+        )
+
+    def _evidence(self, influences: Sequence[Influence], kept: Mask) -> Evidence:
+        return Evidence.of(influences, self.sheet.statistic.freedom(kept), self.sheet.clusters)
+
+    def _safety_of(self, runs: Sequence[int]) -> SafetyNull | None:
+        statistic = self.sheet.statistic
+        if not isinstance(statistic, GroupSafety):
+            return None
+        return SafetyNull.of(statistic, [self.sheet.values[run] for run in runs], self.seed)
 
     def _runs_of(self, arm: str) -> dict[int | None, int]:
         return {run.seed: place for place, run in enumerate(self.sheet.runs) if run.arm == arm}
 
-    def _runs(self, pair: Pair) -> list[tuple[int, int]]:
+    def _runs(self, pair: Pair) -> list[Runs]:
         """The runs to compare, seed by seed; an arm with a single run without a seed is compared with every one."""
         ours, theirs = (self._runs_of(arm) for arm in pair)
         if list(theirs) == [None]:
@@ -121,46 +176,53 @@ class Comparison:
             return [(ours[None], run) for run in theirs.values()]
         return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
 
-    def _paired_views(self, arm: str, against: str) -> list[tuple[View, View]]:
-        # Pair by item: one arm's run may have skipped an item that another's has.
-        both = [(a, b, self._present[a] & self._present[b]) for a, b in self._runs((arm, against))]
-        return [(self._view(a, items), self._view(b, items)) for a, b, items in both]
+    def _kept(self, pair: Pair) -> Mask:
+        """The items that every run to be compared has answered: one may have skipped an item that others have."""
+        kept: Mask = np.logical_and.reduce([self._present[run] for runs in self._runs(pair) for run in runs])
+        return kept
 
-    def _view(self, run: int, items: npt.NDArray[np.bool_]) -> View:
+    def _view(self, run: int, items: Mask) -> View:
         return run, np.packbits(items).tobytes()
 
     @cached_property
-    def _present(self) -> npt.NDArray[np.bool_]:
+    def _present(self) -> Mask:
         return ~np.isnan(self.sheet.values)
 
+    def _items_of(self, view: View) -> Mask:
+        return np.unpackbits(np.frombuffer(view[1], np.uint8), count=self.sheet.values.shape[1]).astype(bool)
+
     def _scores_in(self, view: View) -> Array:
-        run, packed = view
-        items = np.unpackbits(np.frombuffer(packed, np.uint8), count=self.sheet.values.shape[1]).astype(bool)
-        return np.where(items, self.sheet.values[run], np.nan)
+        return np.where(self._items_of(view), self.sheet.values[view[0]], np.nan)
 
     def _items(self, views: Sequence[View], group: str) -> int:
         """How many items are behind an endpoint, on average over the seeds."""
         members = getattr(self.sheet.statistic, "members", None)
         kept = members[self.sheet.groups.index(group)] if group and members is not None else True
-        return round(fmean(int((~np.isnan(self._scores_in(view)) & kept).sum()) for view in views))
+        return round(fmean(int((self._items_of(view) & kept).sum()) for view in views))
 
     @cached_property
-    def _views(self) -> list[View]:
+    def _paired_views(self) -> list[View]:
+        compared = [(runs, self._kept(pair)) for pair in self.pairs if (runs := self._runs(pair))]
+        return list(dict.fromkeys(self._view(run, kept) for runs, kept in compared for both in runs for run in both))
+
+    @cached_property
+    def _influences(self) -> dict[View, Influence]:
         alone = [self._view(run, present) for run, present in enumerate(self._present)]
-        paired = [view for pair in self.pairs for views in self._paired_views(*pair) for view in views]
-        return list(dict.fromkeys([*alone, *paired]))
-
-    @cached_property
-    def _under(self) -> Under:
-        return self.sheet.statistic(np.stack([self._scores_in(view) for view in self._views]))
-
-    @cached_property
-    def _estimates(self) -> dict[View, Array]:
-        once = np.ones((self.sheet.values.shape[1], 1))
-        return dict(zip(self._views, self._under(once)[:, :, 0], strict=True))
+        views = dict.fromkeys([*alone, *self._paired_views])
+        return {view: self.sheet.statistic.influence(self._scores_in(view)) for view in views}
 
     @cached_property
     def _replicates(self) -> dict[View, Array]:
         rng = np.random.default_rng([self.seed, crc32(self.sheet.benchmark.encode())])
-        parts = [self._under(weights) for weights in item_weights(self.sheet.strata, self.resamples, rng)]
-        return dict(zip(self._views, np.concatenate(parts, axis=2), strict=True))
+        scores = np.stack([self._scores_in(view) for view in self._paired_views])
+        weights = item_weights(self.sheet.strata, self.resamples, rng)
+        parts = [self.sheet.statistic.resampled(scores, some) for some in weights]
+        return dict(zip(self._paired_views, np.concatenate(parts, axis=2), strict=True))
+
+
+def _minus(ours: Influence, theirs: Influence) -> Influence:
+    return Influence(ours.values - theirs.values, ours.of_items - theirs.of_items)
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -12,7 +12,7 @@ import polars as pl
 
 from datatrial.errors import DataError
 from datatrial.records import EvaluationRun, read_json
-from datatrial.statistics._bootstrap import Array, GroupSafety, Statistic, mean_of
+from datatrial.statistics._influence import Array, GroupSafety, Mean, Statistic
 from datatrial.statistics.endpoints import endpoint_of
 
 
@@ -63,6 +63,7 @@ class Sheet:
     summaries: tuple[Mapping[str, Any], ...]
     values: Array  # (runs × items), NaN where a run has no score
     strata: npt.NDArray[np.int64]  # (items); items are resampled within them
+    clusters: npt.NDArray[np.int64]  # (items); items of one cluster, numbered from 0, are not independent
     statistic: Statistic
     groups: tuple[str, ...]  # one for each of the statistic's endpoints; "" is the benchmark's own
 
@@ -92,7 +93,7 @@ def _mean_sheet(scores: Sequence[RunScores], metric: str) -> Sheet:
     items = _items(rows)
     _, strata = np.unique(items["stratum"].fill_null("").to_numpy(), return_inverse=True)
     main = metric == scores[0].metric
-    return _sheet(scores, metric, main, _values(rows, items), strata, mean_of, ("",))
+    return _sheet(scores, metric, main, _values(rows, items), strata, np.arange(len(strata)), Mean(strata), ("",))
 
 
 def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
@@ -104,7 +105,10 @@ def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
     statistic = GroupSafety(harmful, items["toxicity"].to_numpy(), members.reshape(len(groups), len(harmful)))
     # Harmful and benign sentences were collected apart, so each keeps its number in every resample.
     strata = harmful.astype(np.int64)
-    return _sheet(scores, scores[0].metric, True, _values(rows, items), strata, statistic, (*groups, ""))
+    # The same sentence may have been annotated several times: what a model makes of it is one observation.
+    _, clusters = np.unique(items["text"].to_numpy(), return_inverse=True)
+    values = _values(rows, items)
+    return _sheet(scores, scores[0].metric, True, values, strata, clusters, statistic, (*groups, ""))
 
 
 def _sheet(
@@ -113,12 +117,13 @@ def _sheet(
     main: bool,
     values: Array,
     strata: npt.NDArray[np.int64],
+    clusters: npt.NDArray[np.int64],
     statistic: Statistic,
     groups: tuple[str, ...],
 ) -> Sheet:
     runs = tuple(s.run for s in scores)
     summaries = tuple(s.summary for s in scores)
-    return Sheet(runs[0].benchmark, metric, main, runs, summaries, values, strata, statistic, groups)
+    return Sheet(runs[0].benchmark, metric, main, runs, summaries, values, strata, clusters, statistic, groups)
 
 
 def _items(rows: Sequence[pl.DataFrame]) -> pl.DataFrame:

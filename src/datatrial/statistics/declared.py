@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from datatrial.component import Settings
 
-Expectation = Literal["better", "worse", "not_better", "not_worse", ""]
+Expectation = Literal["better", "worse", "not_better", "not_worse", "equivalent", ""]
 
 
 class DeclaredContrast(Settings):
@@ -26,7 +26,10 @@ class DeclaredContrast(Settings):
     @model_validator(mode="after")
     def _margin_fits(self) -> Self:
         if self.competitive_within is not None and self.expect in ("better", "worse"):
-            hint = f"`competitive_within` goes with not_worse or not_better, not with expect: {self.expect}"
+            hint = f"`competitive_within` goes with not_worse, not_better or equivalent, not with expect: {self.expect}"
+            raise PydanticCustomError("margin", "{hint}", {"hint": hint})
+        if self.expect == "equivalent" and not self.competitive_within:
+            hint = "`expect: equivalent` needs a margin: `competitive_within: 1.0` says within one point"
             raise PydanticCustomError("margin", "{hint}", {"hint": hint})
         return self
 

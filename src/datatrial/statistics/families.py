@@ -1,0 +1,13 @@
+"""Which contrasts are judged together, and what their p-values come to then."""
+
+from collections.abc import Sequence
+
+CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
+METHODS = {CONFIRMATORY: "holm", EXPLORATORY: "fdr_bh"}
+
+
+def adjusted(p: Sequence[float], family: str) -> list[float]:
+    """P-values for the whole family: Holm's (1979), or Benjamini and Hochberg's (1995) where it is exploratory."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(value) for value in multipletests(p, method=METHODS[family])[1]] if len(p) else []
