@@ -1,4 +1,4 @@
-"""Whether verdicts keep their promises: simulated studies whose truth is known, and the true answer's share of intervals.
+"""Whether verdicts keep their promises: simulated studies whose truth is known.
 
     python measurements/calibration.py levels                        one difference, by integration
     python measurements/calibration.py accuracy [--studies 4000]     right-or-wrong items: p, intervals, other methods

@@ -70,9 +70,10 @@ class Plan:
                 users[step.digest][run.arm] = None
         return {digest: list(arms) for digest, arms in users.items()}
 
-    def summary(self, unfinished: Mapping[str, str]) -> Step | None:
+    def summary(self, unfinished: Mapping[str, str], *, redact: bool = False) -> Step | None:
         """The report over the evaluations that finished; `unfinished` gives the reason for each digest that did not.
 
+        `redact` leaves out texts of items, answers and rows.
         None when no evaluation of the baseline finished.
         """
         finished: list[tuple[ArmRun, str]] = []
@@ -89,7 +90,7 @@ class Plan:
                     finished.append((run, title))
         if not any(run.arm == self.study.baseline_arm for run, _ in finished):
             return None
-        return _summary(self, finished, missing, unfinished)
+        return _summary(self, finished, missing, unfinished, redact)
 
 
 def _reasons(step: Step, unfinished: Mapping[str, str]) -> list[str]:
@@ -98,7 +99,11 @@ def _reasons(step: Step, unfinished: Mapping[str, str]) -> list[str]:
 
 
 def _summary(
-    plan: Plan, finished: list[tuple[ArmRun, str]], missing: list[MissingRun], unfinished: Mapping[str, str]
+    plan: Plan,
+    finished: list[tuple[ArmRun, str]],
+    missing: list[MissingRun],
+    unfinished: Mapping[str, str],
+    redact: bool,
 ) -> Step:
     study, inputs = plan.study, dict[str, Step]()
     evaluations = tuple(
@@ -126,6 +131,7 @@ def _summary(
         assumptions=study.assumptions,
         reference=study.reference,
         study=study.text,
+        redact=redact,
     )
     inputs |= {"model": plan.model} if report.model else {}
     return Step(report, {**inputs, "contrasts": contrasts_step}, label="report")

@@ -31,7 +31,7 @@ class SafetyNull:
         """
         rng = np.random.default_rng(seed)
         dealt = np.mean([_dealt(statistic, run, rng) for run in runs], axis=0)
-        low, high = np.nanquantile(dealt, (0.025, 0.975), axis=1) if dealt.size else (dealt, dealt)
+        low, high = np.quantile(dealt, (0.025, 0.975), axis=1)  # NaN for a group that has no score
         unscaled = np.mean([_unscaled(statistic, run) for run in runs], axis=0)
         return cls(dealt.mean(axis=1), low, high, unscaled)
 

@@ -24,7 +24,9 @@ def unevenness(evidence: Evidence, endpoints: Array) -> Uneven:
     Q is the sum of squares of the changes around their mean. Under the hypothesis it is a weighted sum of χ², which Box
     (1954) takes for one χ² with the same mean and variance: these come from the joint covariance of the changes, items
     and seeds together. Of the seeds' part little is known, so the critical value lies between those of χ² and F, as in
-    `critical` that of one difference does between normal and t. With one endpoint less than two it is that very test.
+    `critical` that of one difference does between normal and t; of two endpoints it is that very test. With two seeds
+    nothing can be known of how their effects on the endpoints go together: they are taken to go all one way, which
+    makes the test find hardly anything.
     """
     values = evidence.estimate[endpoints]
     changes, centre = values - values.mean(), np.eye(len(values)) - 1 / len(values)
@@ -52,13 +54,27 @@ def _p(q: float, items: Array, seeds: Array, freedom: int) -> float:
     total = np.trace(items) + np.trace(seeds)
     if total <= 0:
         return 1.0 if q <= 0 else 0.0
-    both = items + seeds
-    width = total**2 / np.trace(both @ both)  # Box's degrees of freedom
+    squared = _squared_trace(items, seeds, freedom)
+    width = total**2 / (np.trace(items @ items) + 2 * np.trace(items @ seeds) + squared)  # Box's degrees of freedom
     share = np.trace(seeds) / total
-    known = freedom * np.trace(seeds) ** 2 / np.trace(seeds @ seeds) if share > 0 else 0.0
+    known = freedom * np.trace(seeds) ** 2 / squared if share > 0 else 0.0
 
     def critical(alpha: Array) -> Array:
         of_items = chi2.isf(alpha, width) / width
         return between(of_items, f.isf(alpha, width, known), share, known) if known else of_items
 
     return float(inverted(critical, np.array(q / total)))
+
+
+def _squared_trace(items: Array, seeds: Array, freedom: int) -> float:
+    """The trace of the squared covariance of the seeds' part: how few directions it has.
+
+    Of the covariance that was estimated from few seeds it is too large; unbiased is Srivastava's (2005) correction, but
+    never fewer directions are taken than that says, nor more than the items' part has.
+    """
+    plain, trace = float(np.trace(seeds @ seeds)), float(np.trace(seeds))
+    if freedom < 2 or not np.trace(items) > 0:
+        return plain
+    unbiased = freedom**2 / ((freedom - 1) * (freedom + 2)) * (plain - trace**2 / freedom)
+    like_items = float(np.trace(items @ items) / np.trace(items) ** 2) * trace**2
+    return min(plain, max(unbiased, like_items))

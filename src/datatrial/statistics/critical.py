@@ -9,9 +9,9 @@ value off both quantiles, weighted by the shares of the variance; here it is the
 
     c² = (1 − w) t²(items) + w t²(seeds),    w = 1 − (1 − s ** (1 + a r)) ** (1 + b r),
 
-with s = V_seeds / V as estimated, r = t(items) / t(seeds), a = 1 + 8 / f² and b = 20 / f³: chosen so that the level is
+with s = V_seeds / V as estimated, r = t(items) / t(seeds), a = 1 + 9 / f² and b = 34 / f³: chosen so that the level is
 near its nominal value whatever the true share is. By integration (`measurements/calibration.py levels`) it lies, at
-α = .05, between 3.2 and 6.0% with two seeds, 4.2 and 5.0% with three, 4.7 and 5.0% with five; at smaller α, as Holm's
+α = .05, between 3.2 and 5.8% with two seeds, 4.1 and 5.0% with three, 4.6 and 5.0% with five; at smaller α, as Holm's
 method needs them, it is at most 1.3 α. Both ends are exact: the items' t without seed variance, the seeds' t without
 item variance.
 """
@@ -49,7 +49,7 @@ def between(of_items: Any, of_seeds: Any, seed_share: Any, seed_freedom: Any) ->
     freedom = np.maximum(seed_freedom, 1)
     with np.errstate(invalid="ignore", divide="ignore"):  # p = 1: both are 0
         ratio = np.where(np.asarray(of_seeds) > 0, np.sqrt(of_items / np.asarray(of_seeds)), 1.0)
-    weight = 1 - (1 - share ** (1 + (1 + 8 / freedom**2) * ratio)) ** (1 + 20 / freedom**3 * ratio)
+    weight = 1 - (1 - share ** (1 + (1 + 9 / freedom**2) * ratio)) ** (1 + 34 / freedom**3 * ratio)
     value: Array = (1 - weight) * of_items + weight * of_seeds
     return value
 
