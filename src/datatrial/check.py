@@ -18,6 +18,7 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.records import LocalFiles
+from datatrial.statistics.endpoints import CAPABILITY
 from datatrial.study import ArmStage, Study, name_as_kind, stage_fields, task_name_as_benchmark
 from datatrial.training._base import Stage
 from datatrial.yaml_file import ABSENT, Place, YamlFile, value_at, written
@@ -204,8 +205,9 @@ class _Parts:
             yield place, f"needs {' or '.join(forms)}, but {name!r} holds {data_set.source.form}"
 
     def contrasts(self) -> Iterator[Found]:
-        """Contrasts, the baseline and primary benchmarks that name what is not there; titles used twice."""
+        """Contrasts, sweeps, the baseline and primary benchmarks that name what is not there; titles used twice."""
         titles = [benchmark.title for benchmark in self.benchmarks if benchmark]
+        endpoints = [*titles, CAPABILITY]
         for number, benchmark in enumerate(self.benchmarks):
             if benchmark and titles.count(benchmark.title) > 1:
                 yield ("benchmarks", number), f"a second benchmark is called {benchmark.title!r}; give it a `name`"
@@ -213,14 +215,17 @@ class _Parts:
         for number, contrast in enumerate(_list(self.values, "contrasts")):
             if _mapping(contrast).get("arm") == _mapping(contrast).get("against") is not None:
                 yield ("contrasts", number, "against"), "an arm cannot be compared with itself"
-            for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", titles)):
+            for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", endpoints)):
                 for name in _several(_mapping(contrast).get(key)):
                     named.append((("contrasts", number, key), name, known))
-        named += [(("primary",), name, titles) for name in _list(self.values, "primary")]
+        for number, sweep in enumerate(_list(self.values, "sweeps")):
+            named.append((("sweeps", number, "arm"), _mapping(sweep).get("arm"), [*filter(self.arms.get, self.arms)]))
+        named += [(("primary",), name, endpoints) for name in _list(self.values, "primary")]
+        named += [(("capability",), name, titles) for name in _list(self.values, "capability")]
         if None in self.benchmarks:  # a title may be that of a benchmark that could not be read
-            named = [entry for entry in named if entry[2] is not titles]
+            named = [entry for entry in named if entry[2] not in (titles, endpoints)]
         for place, name, known in named:
-            of_group = isinstance(name, str) and known is titles and name.partition("/")[0] in known
+            of_group = isinstance(name, str) and known is endpoints and name.partition("/")[0] in known
             if isinstance(name, str) and name not in known and not of_group:
                 yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 from datatrial.audits._base import Audit
 from datatrial.component import Component, numbered, of_number
@@ -12,6 +13,8 @@ from datatrial.records import Needs, PartOfStudy, Runtime
 
 class DataAudit(Component):
     """Reads the input `data` (a data set) and writes `audit.json`: what each kind of audit found, by kind."""
+
+    version: ClassVar[int] = 2
 
     audits: tuple[Audit, ...]
 

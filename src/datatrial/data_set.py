@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from datatrial.component import Component, numbered, of_number
 from datatrial.curation._base import CurationOp
@@ -15,6 +16,14 @@ class DataSet(Component):
 
     source: Source
     curation: tuple[CurationOp, ...] = ()
+
+    def redrawn(self, shift: int) -> Self:
+        """The same with other random draws: every `seed` of the source and of ops is moved on by `shift`."""
+
+        def moved(part: Any) -> Any:
+            return part.model_copy(update={"seed": part.seed + shift}) if "seed" in type(part).model_fields else part
+
+        return self.model_copy(update={"source": moved(self.source), "curation": tuple(map(moved, self.curation))})
 
     def needs(self) -> Mapping[str, Needs]:
         return {**self.source.needs(), **numbered([op.needs() for op in self.curation])}

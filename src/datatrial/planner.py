@@ -15,6 +15,7 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.externals import Lock, Resolver, default_hub_root
 from datatrial.steps import ArmRun, Plan, RewardModelRun, Stages
 from datatrial.study import ArmStage, Study
+from datatrial.variants import written_out
 
 T = TypeVar("T")
 DEFAULT_STORE = Path(".datatrial")
@@ -61,7 +62,8 @@ class _Planner:
     """Makes each step once; a part of the study that reads another asks for it by name."""
 
     def __init__(self, study: Study, resolver: Resolver):
-        self.study, self.resolver = study, resolver
+        self.study, self.variants = written_out(study)
+        self.resolver = resolver
         self.made: dict[str, Any] = {}
         self.being_made: list[str] = []
 
@@ -74,7 +76,7 @@ class _Planner:
         chains = [*(run.stages for run in runs), *(model.stages for model in rewards.values())]
         targets = [entry.target for stages in chains for entry, _ in stages]
         audits = {name: self._audit(name) for name in dict.fromkeys(targets)} if self.study.audits else {}
-        plan = Plan(self.study, self._model(), {}, tuple(runs), audits, rewards)
+        plan = Plan(self.study, self._model(), {}, tuple(runs), audits, rewards, self.variants)
         used = {step.digest for step in plan.steps}
         made = {
             name: self.made.get(f"data {name}") for name in self.study.data
@@ -126,8 +128,12 @@ class _Planner:
         made = self.study.model.tokenizer()
         return self._model() if made is self.study.model else self._step(made, "tokenizer")
 
-    def _data(self, name: str) -> Step:
-        return self._once(f"data {name}", lambda: self._step(self.study.data[name], f"data {name}"))
+    def _data(self, name: str, seed: int | None = None) -> Step:
+        """A data set as a seed of the study draws it; all seeds share it unless they redraw the sample."""
+        declared = self.study.data[name]
+        drawn = declared if seed is None else self.study.drawn(declared, seed)
+        label = f"data {name}" if drawn is declared else f"data {name}, drawn by seed {seed}"
+        return self._once(label, lambda: self._step(drawn, label))
 
     def _texts(self, benchmark: Benchmark) -> Step:
         label, texts = f"texts of {benchmark.title}", BenchmarkTexts(benchmark=benchmark.bare)
@@ -156,7 +162,7 @@ class _Planner:
                 policy = self._step(start, label, {"base": self._model()} if start.may_be_adapter else {})
                 continue
             assert seed is not None
-            inputs = {"policy": policy, "data": self._data(entry.target)}
+            inputs = {"policy": policy, "data": self._data(entry.target, seed)}
             policy = self._step(self.study.stage(entry, seed), f"{label}, seed {seed}", inputs)
             stages.append((entry, policy))
         return policy, tuple(stages)

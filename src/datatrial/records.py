@@ -131,6 +131,7 @@ class Findings:
     facts: list[Fact] = field(default_factory=list)
     tables: list[FactTable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)  # of the study's benchmarks that are in the rows: benchmark/0/task:3
 
 
 Quantization = Literal["nf4"]
@@ -279,6 +280,11 @@ class ArmScore:
     null_high: float | None = None
     unscaled: float | None = None
     mann_whitney_p: float | None = None  # largest over seeds; SafeNLP's script leaves out groups above .05
+    # Without the items that are in the data that the arm was trained on, where there are any.
+    clean: float | None = None
+    clean_low: float | None = None
+    clean_high: float | None = None
+    clean_items: int | None = None
 
 
 @dataclass(frozen=True)
@@ -309,6 +315,11 @@ class Contrast:
     detectable: float = math.nan  # the smallest true difference that would be found with probability 0.8
     bootstrap_low: float = math.nan  # 95% percentile interval of a bootstrap over items and seeds, a check of the other
     bootstrap_high: float = math.nan
+    # Without the items that are in the data of either arm, where there are any.
+    clean: float | None = None
+    clean_low: float | None = None
+    clean_high: float | None = None
+    clean_items: int | None = None
     declared: bool = False
     expect: str = ""
     claim: str = ""

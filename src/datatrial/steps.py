@@ -6,9 +6,10 @@ from functools import cached_property
 
 from datatrial.engine.step import Step, upstream_first
 from datatrial.records import EvaluationRun
-from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, StageRun
+from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, ReportVariant, StageRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.study import ArmStage, Study
+from datatrial.variants import Variant
 
 Stages = tuple[tuple[ArmStage, Step], ...]
 
@@ -43,12 +44,13 @@ class RewardModelRun:
 class Plan:
     """The steps of a study, each identified by what its result depends on."""
 
-    study: Study
+    study: Study  # with the arms of its controls and sweeps
     model: Step
     data: Mapping[str, Step]  # the data sets in use, by name
     runs: tuple[ArmRun, ...]
     audits: Mapping[str, Step]  # of the data sets that something is trained on
     reward_models: Mapping[str, RewardModelRun]
+    variants: tuple[Variant, ...] = ()
 
     @cached_property
     def goals(self) -> list[Step]:
@@ -112,7 +114,14 @@ def _summary(
     )
     inputs |= {named.input: run.scores[title] for named, (run, title) in zip(evaluations, finished, strict=True)}
     contrasts = Contrasts(
-        runs=evaluations, baseline=study.baseline_arm, declared=study.contrasts, primary=study.primary
+        runs=evaluations,
+        baseline=study.baseline_arm,
+        declared=study.contrasts,
+        capability=study.capability,
+        primary=study.primary,
+        audits=_audits_of(plan, [run for run, _ in finished], unfinished, inputs),
+        benchmarks=tuple(benchmark.title for benchmark in study.benchmarks),
+        beside=tuple((variant.name, against) for variant in plan.variants for against in variant.against),
     )
     contrasts_step = Step(contrasts, dict(inputs), label="contrasts")
     used = {step.digest for step in plan.steps} - unfinished.keys()
@@ -128,6 +137,10 @@ def _summary(
         audits=_named("audit", {name: step for name, step in plan.audits.items() if step.digest in used}, inputs),
         model="model" if plan.model.digest in used else "",  # not where every arm is a checkpoint
         missing=tuple(missing),
+        variants=tuple(
+            ReportVariant(name=v.name, of=v.of, what=v.what, value=v.value, against=v.against) for v in plan.variants
+        ),
+        seeds_redraw=study.seeds_redraw,
         assumptions=study.assumptions,
         reference=study.reference,
         study=study.text,
@@ -135,6 +148,20 @@ def _summary(
     )
     inputs |= {"model": plan.model} if report.model else {}
     return Step(report, {**inputs, "contrasts": contrasts_step}, label="report")
+
+
+def _audits_of(
+    plan: Plan, runs: list[ArmRun], unfinished: Mapping[str, str], inputs: dict[str, Step]
+) -> dict[str, tuple[str, ...]]:
+    """For each arm the finished audits of the data it was trained on; their steps are put into `inputs`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for run in runs:
+        targets = dict.fromkeys(entry.target for entry, _ in run.stages)
+        done = {name: plan.audits[name] for name in targets if name in plan.audits}
+        named = _named("audit", {name: step for name, step in done.items() if not _reasons(step, unfinished)}, inputs)
+        if named:
+            found[run.arm] = tuple(audit.input for audit in named)
+    return found
 
 
 def _stage_runs(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,7 @@ from datatrial.training._base import Lora, Stage
 from datatrial.yaml_file import YamlFile
 
 LENGTHS = {"epochs", "budget"}
+OTHER_SEEDS = 1_000_003  # from a seed of the study to one that is trained again with
 NAME = r"^[A-Za-z0-9][\w.+-]*$"  # of studies, data sets, arms: readable in paths and tables
 
 
@@ -29,6 +30,15 @@ class ArmStage(Settings):
     kind: str  # "model", or a kind of training stage
     target: str  # the data set's name, or the model's path
     settings: Mapping[str, Any] = Field(default_factory=dict)  # overrides of `training`, or further fields of the model
+    other_seeds: bool = False  # trained with other seeds than the study's: never written in a study
+
+    def on(self, data: str) -> Self:
+        """The same stage on another data set."""
+        return self.model_copy(update={"target": data})
+
+    def again_with_other_seeds(self) -> Self:
+        """The same stage, for runs that differ in nothing but their seeds."""
+        return self.model_copy(update={"other_seeds": True})
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +80,28 @@ def _known_reference(name: str) -> str:
     return name
 
 
+class Sweep(Settings):
+    """One arm for each value of a setting: `{arm: careful, n: [250, 1000, 4000]}`.
+
+    The setting is a number of the arm's last stage, such as `beta`, or of the curation of its data, such as `n` of
+    `sample` (which is put last where there is none) or `p` of `flip_labels`.
+    """
+
+    arm: str
+    setting: str
+    values: tuple[float, ...] = Field(min_length=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "setting" in value:
+            return value
+        settings = [key for key in value if key != "arm"]
+        if "arm" not in value or len(settings) != 1:
+            raise PydanticCustomError("sweep", "should name an arm and one setting: {{arm: careful, n: [100, 400]}}")
+        return {"arm": value["arm"], "setting": settings[0], "values": value[settings[0]]}
+
+
 def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise PydanticCustomError("seeds", "should name each seed once: the same seed gives the same result")
@@ -90,9 +122,9 @@ class Study(Settings):
     prompt: PromptFormat = "question_answer"
     max_length: int = Field(1024, gt=1)  # tokens of a training example
     lora: Lora = Lora()
-    seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = Field(
-        (0,), min_length=1
-    )  # each redraws the order of the data and LoRA's initialization
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = Field((0,), min_length=1)
+    # What a seed draws anew: the rows of `sample` and its like, their order, LoRA's initialization (with dropout).
+    seeds_redraw: tuple[Literal["sample", "order", "init"], ...] = Field(("order", "init"), min_length=1)
     training: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # settings of every stage of a kind
     data: Mapping[Name, DataSet] = Field(default_factory=dict)
     reward_models: Mapping[Name, Annotated[tuple[ArmStage, ...], Field(min_length=1)]] = Field(default_factory=dict)
@@ -100,8 +132,11 @@ class Study(Settings):
     arms: Mapping[Name, tuple[ArmStage, ...]] = Field(min_length=1)
     benchmarks: tuple[Annotated[Benchmark, BeforeValidator(task_name_as_benchmark)], ...] = Field(min_length=1)
     baseline: str = ""  # the arm that others are compared with; by default the first without stages, or the first
+    capability: tuple[str, ...] = ()  # benchmarks over which the endpoint `capability` is the mean; empty: all shares
     primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
     contrasts: tuple[DeclaredContrast, ...] = ()
+    controls: bool = False  # train arms that tell what data do from side effects
+    sweeps: tuple[Sweep, ...] = ()
     assumptions: Mapping[str, str] = Field(default_factory=dict)  # settings that are guesses: place → reason
     reference: Annotated[str, AfterValidator(_known_reference)] = ""  # published results to show beside these
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
@@ -154,7 +189,20 @@ class Study(Settings):
         """The training stage of an arm's entry: the study's settings, then `training`'s, then the entry's own."""
         shared = {"prompt": self.prompt, "max_length": self.max_length, "lora": self.lora.model_dump()}
         fields = stage_fields(shared, self.training.get(spec.kind, {}), spec.settings)
-        return Stage.of_kind(spec.kind).model_validate({**fields, "seed": seed})
+        drawn = seed + OTHER_SEEDS * spec.other_seeds
+        order, init = (drawn if what in self.seeds_redraw else self.seeds[0] for what in ("order", "init"))
+        return Stage.of_kind(spec.kind).model_validate(
+            {**fields, "seed": order, "init_seed": None if init == order else init}
+        )
+
+    def drawn(self, data: DataSet, seed: int) -> DataSet:
+        """A data set as a seed draws it: as it is declared, unless seeds redraw the sample."""
+        shift = seed - self.seeds[0]
+        return data.redrawn(shift) if shift and "sample" in self.seeds_redraw else data
+
+    def with_arms(self, arms: Mapping[str, tuple[ArmStage, ...]], data: Mapping[str, DataSet]) -> "Study":
+        """The same study with other arms and data sets."""
+        return self.model_copy(update={"arms": arms, "data": data})
 
     def start(self, spec: ArmStage) -> Hub:
         """The existing checkpoint or adapter that an arm's `model:` entry names."""

@@ -141,9 +141,15 @@ def run(
 
 
 def results_of(
-    study: Study | str | Path, store: str | Path = DEFAULT_STORE, *, overrides: Sequence[str] = ()
+    study: Study | str | Path,
+    store: str | Path = DEFAULT_STORE,
+    *,
+    overrides: Sequence[str] = (),
+    redact: bool = False,
 ) -> Results:
     """The results of a study as far as they are in the store; the report over them is written if it is not there yet.
+
+    `redact` asks for a report without texts of items, answers or rows, which is kept beside the full one.
 
     Raises: StudyError for a bad study.
     """
@@ -151,7 +157,7 @@ def results_of(
     kept = Store(Path(store))
     plan = plan_of(study, resolver_of(study, kept))
     unfinished = {step.digest: kept.failure(step) or "not run yet" for step in plan.steps if not kept.has(step)}
-    summary = plan.summary(unfinished)
+    summary = plan.summary(unfinished, redact=redact)
     outcome = Outcome()
     if summary is not None:
         kept.open()

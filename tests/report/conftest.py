@@ -19,7 +19,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fiction, Path]:
 @pytest.fixture
 def fiction(finished: tuple[Fiction, Path], tmp_path: Path) -> Fiction:
     """The study without its report, in a copy that a test may change."""
-    made, folder = finished[0], tmp_path / "store"
+    return copied(finished[0], tmp_path / "store")
+
+
+def copied(made: Fiction, folder: Path) -> Fiction:
+    """The study in another folder, without its report."""
     shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns("report"))
     inputs = {name: folder / path.relative_to(made.folder) for name, path in made.inputs.items()}
     lists = {name: [*getattr(made, name)] for name in ("runs", "stages", "data", "audits")}

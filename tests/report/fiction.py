@@ -13,6 +13,7 @@ from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, Sta
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.tables import Table
+from tests.report.fictional_items import HOSTILE_TEXTS, item_rows
 
 SEEDS = (0, 1, 2)
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -87,6 +88,7 @@ class Fiction:
     trained: dict[str, str] = field(default_factory=dict)  # a chain of stages and its seed → the input's name
     missing: tuple[MissingRun, ...] = ()
     primary: tuple[str, ...] = ()
+    redact: bool = False
     about: str = "Does care in choosing data pay? Asked at a size that runs in minutes."
     name: str = "careful-or-many"
     declared: tuple[DeclaredContrast, ...] = CLAIMS
@@ -126,6 +128,7 @@ class Fiction:
             model="model",
             missing=self.missing,
             primary=self.primary,
+            redact=self.redact,
             study="name: careful-or-many\nseeds: [0, 1, 2]  # redraw the order\narms:\n  base: []\n",
         )
 
@@ -288,6 +291,7 @@ def _write_benchmark(fiction: Fiction, benchmark: str, number: int, rng: np.rand
         items = [f"{benchmark}:{i}" for i in range(n)]
         frame = pl.DataFrame({"item": items, "stratum": stratum, "metric": "acc", "value": right.astype(float)})
         frame.write_parquet(out / "scores.parquet")
+        item_rows(benchmark, stratum, right.tolist(), seed).write_parquet(out / "items.parquet")
         summary = {
             "statistic": "mean",
             "metric": "acc",
@@ -316,7 +320,7 @@ def _write_safety(fiction: Fiction, rng: np.random.Generator) -> None:
             "stratum": [""] * n,
             "metric": ["perplexity"] * n,
             "value": perplexity,
-            "text": [f"sentence {i}" for i in range(n)],
+            "text": [*HOSTILE_TEXTS, *(f"sentence {i}" for i in range(len(HOSTILE_TEXTS), n))],
             "harmful": harmful,
             "toxicity": np.where(harmful, 1.4, 1.1),
             "groups": groups,

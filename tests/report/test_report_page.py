@@ -1,5 +1,7 @@
 """The page: one file that needs nothing else, safe against hostile text, the same bytes from the same results."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datatrial.records import Contrast, Runtime
-from datatrial.report._html import Axis
+from datatrial.report._html import TEMPLATES, Axis
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.report.sections.summary import FICTIONAL
 from datatrial.sources.micro_world import MicroWorld
@@ -52,11 +54,21 @@ def read(report: Path) -> tuple[str, Page]:
     return html, Page(html)
 
 
+OURS = {None, "application/octet-stream"}  # the explorer's script, and the items that it reads
+
+
+def scripts(page: Page) -> set[str | None]:
+    """The types of the page's scripts, of which only one has none: it is run."""
+    found = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
+    assert found.count(None) == 1
+    return set(found)
+
+
 def test_the_page_is_well_formed_and_asks_for_nothing_outside_itself(finished: tuple[Fiction, Path]) -> None:
     html, page = read(finished[1])
     assert page.open == []
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    assert not names & {"link", "img", "iframe", "object", "embed", "form", "base"}
     urls = [v or "" for _, attrs in page.tags for k, v in attrs.items() if k in ("href", "src", "xlink:href")]
     assert urls
     assert all(url.startswith("#") for url in urls)
@@ -64,12 +76,16 @@ def test_the_page_is_well_formed_and_asks_for_nothing_outside_itself(finished: t
     assert not re.findall(r"https?://(?!www\.w3\.org/)", html)
 
 
-def test_the_policy_forbids_scripts_and_every_connection(finished: tuple[Fiction, Path]) -> None:
-    _, page = read(finished[1])
+def test_the_policy_allows_our_script_alone_and_no_connection(finished: tuple[Fiction, Path]) -> None:
+    html, page = read(finished[1])
     [policy] = [attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
     assert policy
     assert policy.startswith("default-src 'none'")
-    assert "script" not in policy
+    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert script == (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    assert "</" not in script and "<!--" not in script  # would end it early
 
 
 def test_ids_are_unique_and_every_link_finds_one(finished: tuple[Fiction, Path]) -> None:
@@ -81,8 +97,8 @@ def test_ids_are_unique_and_every_link_finds_one(finished: tuple[Fiction, Path])
 
 
 def test_hostile_text_is_shown_as_text(finished: tuple[Fiction, Path]) -> None:
-    html, page = read(finished[1])
-    assert "<script" not in html
+    _, page = read(finished[1])
+    assert scripts(page) == OURS
     assert HOSTILE in page.words
 
 
@@ -90,7 +106,7 @@ def test_hostile_names_are_escaped_wherever_they_appear(fiction: Fiction) -> Non
     fiction.name, fiction.about = HOSTILE, HOSTILE
     fiction.missing = (MissingRun(arm=HOSTILE, seed=0, reason=HOSTILE),)
     html, page = read(fiction.write())
-    assert "<script" not in html
+    assert scripts(page) == OURS
     assert html.count("</style>") == 1
     assert page.open == []
 
@@ -165,7 +181,7 @@ def test_a_study_with_scores_alone_makes_a_report(fiction: Fiction) -> None:
     report.run(fiction.inputs, out, Runtime())
     _, page = read(out)
     sections = {attrs["id"] for tag, attrs in page.tags if tag == "section"}
-    assert sections == {"summary", "benchmarks", "safety", "contrasts", "provenance"}
+    assert sections == {"summary", "benchmarks", "safety", "contrasts", "explorer", "provenance"}
     assert not (out / "tables" / "claims.md").exists()
 
 

@@ -146,6 +146,53 @@ def test_a_declared_contrast_without_benchmarks_is_about_every_main_endpoint(tri
     assert said == [("facts", "not_worse", 0.02), ("truth", "not_worse", 0.02), ("truth", "not_worse", 0.02)]
 
 
+def test_items_that_an_arm_was_trained_on_are_left_out_of_a_score_beside_the_full_one(trial: Trial) -> None:
+    # The arm knows the ten items that are in its data, and no other that the baseline does not.
+    base = {f"questions:{n}": float(n % 2) for n in range(40)}
+    learned = {item: 1.0 if n < 10 else value for n, (item, value) in enumerate(base.items())}
+    trial.add("base", None, base)
+    for seed in (0, 1):
+        trial.add("a", seed, learned)
+    audit = trial.audit("audit/lima", [f"benchmark/1/lm_eval:{n}" for n in range(10)])
+    [before, after], [found] = trial.run(audits={"a": (audit,)}, benchmarks=("others", "facts"))
+    assert (after["estimate"], after["clean"], after["clean_items"]) == (25 / 40, 0.5, 30)
+    assert after["clean_low"] < 0.5 < after["clean_high"]
+    assert before["clean"] is None
+    assert (found["estimate"], found["clean"], found["clean_items"]) == (5 / 40, 0.0, 30)
+
+
+def test_items_of_another_benchmark_are_not_left_out(trial: Trial) -> None:
+    trial.add("base", None, {"questions:0": 1.0, "questions:1": 0.0})
+    trial.add("a", 0, {"questions:0": 1.0, "questions:1": 1.0})
+    audit = trial.audit("audit/lima", ["benchmark/0/lm_eval:0"])
+    _, [found] = trial.run(audits={"a": (audit,)}, benchmarks=("others", "facts"))
+    assert found["clean"] is None
+
+
+def test_further_pairs_of_arms_are_compared_too(trial: Trial) -> None:
+    rng = np.random.default_rng(8)
+    for arm in ("base", "a", "a (again)"):
+        trial.add(arm, None if arm == "base" else 0, answers(rng, 0.4))
+    _, rows = trial.run(beside=(("a (again)", "a"),))
+    pairs = [(r["arm"], r["against"], r["declared"]) for r in rows]
+    assert pairs == [("a", "base", False), ("a (again)", "base", False), ("a (again)", "a", False)]
+
+
+def test_capability_is_the_mean_over_benchmarks_with_the_seeds_spread(trial: Trial) -> None:
+    rng = np.random.default_rng(9)
+    runs = {b: [answers(rng, p, 300) for p in (0.4, 0.5, 0.6)] for b in ("facts", "truth")}
+    for benchmark, by_seed in runs.items():
+        trial.add("base", None, answers(rng, 0.3), benchmark)
+        for seed, scores in enumerate(by_seed):
+            trial.add("a", seed, scores, benchmark)
+    found = [s for s in trial.run()[0] if s["endpoint"] == "capability"]
+    means = [np.mean([np.mean(list(runs[b][seed].values())) for b in runs]) for seed in range(3)]
+    assert [s["arm"] for s in found] == ["base", "a"]
+    assert found[1]["estimate"] == pytest.approx(np.mean(means))
+    assert found[1]["spread"] == pytest.approx(np.std(means, ddof=1))
+    assert not found[1]["main"]
+
+
 def replace_on(declared: DeclaredContrast, *on: str) -> DeclaredContrast:
     return declared.model_copy(update={"on": on})
 

@@ -38,8 +38,16 @@ class Trial:
         self.inputs[name] = write_accuracy(self.folder / name, scores, **summary)
         self.runs.append(EvaluationRun(arm, seed, benchmark, name))
 
+    def audit(self, name: str, items: list[str]) -> str:
+        """An audit that found some items of benchmarks in a data set; returns the input's name."""
+        self.inputs[name] = self.folder / name
+        self.inputs[name].mkdir(parents=True)
+        (self.inputs[name] / "audit.json").write_text(json.dumps({"contamination": {"items": items}}))
+        return name
+
     def run(self, **settings: object) -> tuple[list[dict], list[dict]]:
-        task = Contrasts(**{"runs": tuple(self.runs), "baseline": "base", **settings})  # type: ignore[arg-type]
+        about = {"runs": tuple(self.runs), "baseline": "base", "resamples": 500}
+        task = Contrasts(**{**about, **settings})  # type: ignore[arg-type]
         out = self.folder / "out"
         out.mkdir(exist_ok=True)
         task.run(self.inputs, out, Runtime())

@@ -77,7 +77,7 @@ def _findings(items: "pl.DataFrame", overlap: "Overlap", matches: "pl.DataFrame"
     ]
     if overlap.too_short:
         notes.append(f"{overlap.too_short:,} items have under {FEWEST_WORDS} words: too few to be looked for.")
-    return Findings(facts, tables, notes)
+    return Findings(facts, tables, notes, sorted(matches["item"].unique()))
 
 
 def _named(items: "pl.DataFrame", matches: "pl.DataFrame") -> FactTable:

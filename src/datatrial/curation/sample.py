@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from datatrial.component import not_set
 from datatrial.curation._base import CurationOp, Expected
-from datatrial.records import Runtime
+from datatrial.records import PartOfStudy, Runtime
 
 if TYPE_CHECKING:
     import numpy as np
 
     from datatrial.tables import Table
+
+OTHER = "other"  # the data set whose number of rows counts
 
 
 class Sample(CurationOp):
@@ -23,30 +27,41 @@ class Sample(CurationOp):
     `cap_per_group`.
     """
 
-    n: int = Field(gt=0)
+    n: int | None = Field(None, gt=0)
+    as_many_as: str | None = Field(None, exclude_if=not_set)  # instead of `n`: as many rows as that data set has
     seed: int = 0
     by: str | None = None
 
+    @model_validator(mode="after")
+    def _one_number(self) -> Self:
+        if (self.n is None) == (self.as_many_as is None):
+            raise PydanticCustomError("sample", "should give `n`, or `as_many_as` with the name of a data set")
+        return self
+
+    def reads(self) -> Mapping[str, PartOfStudy]:
+        return {OTHER: PartOfStudy("data", self.as_many_as)} if self.as_many_as else {}
+
     def rows_left(self, rows: Expected, others: Mapping[str, Expected]) -> Expected:
-        return rows.first(self.n)
+        n = self.n or (others[OTHER].rows if OTHER in others else None)
+        return rows.first(int(n)) if n else rows.at_most()
 
     def apply(self, table: "Table", inputs: Mapping[str, Path], runtime: Runtime) -> "Table":
         import numpy as np
         import polars as pl
 
         from datatrial.curation._columns import column
+        from datatrial.tables import Table
 
         strata = table.values(column(table, self.by, "by").cast(pl.String)) if self.by else None
-        rows = table.height
-        if rows <= self.n:
-            asked = f"a sample of {self.n:,} rows was asked for"
-            return table.noted(f"all {rows:,} rows kept: {asked}") if rows < self.n else table
-        reason = f"not in the random sample of {self.n}"
+        rows, n = table.height, self.n or Table.read(inputs[OTHER]).height
+        if rows <= n:
+            return table.noted(f"all {rows:,} rows kept: a sample of {n:,} rows was asked for") if rows < n else table
+        reason = f"not in the random sample of {n}"
         if strata is None:
-            return table.drawn(self.n, self.seed, reason)
+            return table.drawn(n, self.seed, reason)
         rng = np.random.default_rng(self.seed)
         mask = np.zeros(rows, dtype=bool)
-        mask[_stratified(strata.rank("dense").fill_null(0).to_numpy(), self.n, rng)] = True
+        mask[_stratified(strata.rank("dense").fill_null(0).to_numpy(), n, rng)] = True
         return table.keep(pl.Series(mask), f"{reason}, stratified by {self.by}")
 
 

@@ -20,6 +20,7 @@ from datatrial.errors import StoreError
 from datatrial.records import Runtime, read_json
 
 Record = dict[str, Any]
+RUNS = "runs"  # a folder of a result with logs of its making: times are in them and in their names, so no checksums
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Store:
             "peak_memory_mib": memory_peak(),
             "device": runtime.device,
             **environment(),
-            "files": {str(f.relative_to(part)): file_digest(f) for f in sorted(part.rglob("*")) if f.is_file()},
+            "files": {str(f.relative_to(part)): file_digest(f) for f in _files(part)},
         }
         (part / "record.json").write_text(json.dumps(record, indent=2, sort_keys=True))
         shutil.rmtree(final, ignore_errors=True)  # without a record it is no result
@@ -171,6 +172,12 @@ class Store:
             key=lambda found: len(differences(found[1]["recipe"], step.recipe)),
             default=None,
         )
+
+
+def _files(result: Path) -> list[Path]:
+    """The files of a result that are the same whenever it is made."""
+    files = (path for path in sorted(result.rglob("*")) if path.is_file())
+    return [path for path in files if path.relative_to(result).parts[0] != RUNS]
 
 
 def file_digest(path: Path) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from datatrial.evaluation._harness import Loaded, Outcome, Sample
+    from datatrial.evaluation._harness import Loaded
     from datatrial.evaluation._harness_task import HarnessTask
+    from datatrial.evaluation._outcome import Outcome, Sample
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def item_rows(items: Mapping[str, Mapping[int, Item]], outcome: "Outcome", metri
                     "greedy": [bool(answer[1]) for answer in answers],
                     "tokens": sample.tokens[: len(item.choices)],
                     "bytes": [len(choice.encode()) for choice in item.choices],
-                    "chosen": _chosen(item, likelihoods, _plain(metric)),
+                    "chosen": chosen(item.choices, likelihoods, _plain(metric)),
                     "right": item.right(_plain(metric)),
                     "response": None if item.choices else _text(sample.answers),
                     "target": item.target,
@@ -147,6 +148,14 @@ def same_answer(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return chosen.most_common(1)[0][1] / len(rows) if chosen else None
 
 
+def chosen(choices: Sequence[str], likelihoods: Sequence[float], metric: str) -> int | None:
+    """The place of the choice that counts under a metric, from log-likelihoods (nats); None without choices."""
+    if not likelihoods:
+        return None
+    lengths = {"acc_norm": [len(c) for c in choices], "acc_bytes": [len(c.encode()) for c in choices]}
+    return int(np.argmax(np.array(likelihoods) / np.array(lengths.get(metric, [1] * len(likelihoods)), dtype=float)))
+
+
 def metric_name(key: str) -> str:
     """lm-eval's "metric,filter" as shown here: without the filter where there is none."""
     return key.removesuffix(",none")
@@ -173,13 +182,6 @@ def _values(sample: "Sample") -> dict[str, float]:
 def _one_filter(samples: "Sequence[Sample]", metric: str) -> "list[Sample]":
     wanted = metric.partition(",")[2] or samples[0].filter
     return [sample for sample in samples if sample.filter == wanted]
-
-
-def _chosen(item: Item, likelihoods: Sequence[float], metric: str) -> int | None:
-    if not likelihoods:
-        return None
-    lengths = {"acc_norm": [len(c) for c in item.choices], "acc_bytes": [len(c.encode()) for c in item.choices]}
-    return int(np.argmax(np.array(likelihoods) / np.array(lengths.get(metric, [1] * len(likelihoods)), dtype=float)))
 
 
 def _text(value: Any) -> str:

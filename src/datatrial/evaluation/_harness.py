@@ -5,9 +5,9 @@ import logging
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import numpy as np
@@ -19,6 +19,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from datatrial.errors import DataError, ModelError
 from datatrial.evaluation._harness_task import HarnessTask, SharedShots
 from datatrial.evaluation._model import model_of
+from datatrial.evaluation._outcome import Outcome, Sample
 from datatrial.evaluation._task_data import local_settings
 from datatrial.evaluation._tasks import Group, Leaf, Tasks
 from datatrial.records import Runtime
@@ -34,29 +35,6 @@ class Loaded:
 
     tasks: Mapping[str, HarnessTask]
     groups: Mapping[str, HarnessGroup]
-
-
-class Sample(NamedTuple):
-    """What lm-eval made of a model's answers to one item, by one of the task's filters."""
-
-    number: int  # of the item in its task
-    filter: str
-    metrics: Mapping[str, Any]
-    answers: list[Any]  # to its requests: (log-likelihood, greedy), or a text
-    tokens: list[int]  # of each continuation whose log-likelihood was asked
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What lm-eval said of a model, and how it was asked."""
-
-    results: Mapping[str, Mapping[str, Any]]  # for each task and group: "metric,filter" → value
-    samples: Mapping[str, list[Sample]]  # for each task, its items in order, filter by filter
-    higher_is_better: Mapping[str, Mapping[str, bool]]
-    fewshot: Mapping[str, int]
-    scoring: Mapping[str, Any]  # how log-likelihoods were taken; empty where none was
-    failures: Mapping[str, str]  # items that could not be scored, and why
-    notes: list[str] = field(default_factory=list)
 
 
 def load(

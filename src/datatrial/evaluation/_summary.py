@@ -11,7 +11,7 @@ import polars as pl
 from datatrial.errors import DataError
 from datatrial.evaluation import _answers
 from datatrial.evaluation._answers import Item, metric_name
-from datatrial.evaluation._harness import Outcome
+from datatrial.evaluation._outcome import Outcome
 from datatrial.evaluation._tasks import Tasks
 
 _SCORES: Mapping[str, pl.DataType | type[pl.DataType]] = {

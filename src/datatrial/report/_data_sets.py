@@ -1,7 +1,7 @@
 """What the report knows of a data set: its card, one row to look at, and what the audits found."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,12 @@ from datatrial.tables import Table
 from datatrial.text.rows import parts
 
 ORDER = ("lengths", "duplicates", "languages", "contamination", "comparisons", "diversity", "groups")
+# Columns of the audits' tables that quote rows or items, by kind; of kinds that are not ours any might.
+QUOTES = {
+    "contamination": ("it begins",),
+    "diversity": ("first two words",),
+    "duplicates": ("prompt", "the first of them begins"),
+}
 EXAMPLE = 700  # characters of a text that are shown
 
 
@@ -28,6 +34,13 @@ class Audited:
     def table(self, title: str) -> FactTable | None:
         return next((table for table in self.tables if table.title == title), None)
 
+    def redacted(self, kind: str) -> "Audited":
+        """The same without what quotes a text; of a kind that is not ours, its numbers alone."""
+        if kind in ORDER:
+            return replace(self, tables=[_without(table, QUOTES.get(kind, ())) for table in self.tables])
+        numbers = [fact for fact in self.facts if not isinstance(fact.value, str)]
+        return replace(self, facts=numbers, tables=[], notes=[])
+
 
 @dataclass(frozen=True)
 class DataSummary:
@@ -43,16 +56,30 @@ class DataSummary:
         table = Table.read(result)
         return cls(name, table.card, _example(table), read_audit(audit) if audit else {})
 
+    def redacted(self) -> "DataSummary":
+        """The same without the texts of any row."""
+        drops = [replace(drop, sample=[]) for drop in self.card.drops]
+        audits = {kind: audit.redacted(kind) for kind, audit in self.audits.items()}
+        return replace(self, card=replace(self.card, drops=drops), example={}, audits=audits)
+
 
 def read_audit(result: Path) -> dict[str, Audited]:
     """What the audits of a data set found, by kind, in the order of reading; kinds of other packages last."""
     found = read_json(result / "audit.json")
     ordered = [kind for kind in ORDER if kind in found]
-    return {kind: _audited(**found[kind]) for kind in [*ordered, *(kind for kind in found if kind not in ORDER)]}
+    return {kind: _audited(found[kind]) for kind in [*ordered, *(kind for kind in found if kind not in ORDER)]}
 
 
-def _audited(title: str, facts: list[Any], tables: list[Any], notes: list[str]) -> Audited:
-    return Audited(title, [Fact(**fact) for fact in facts], [FactTable(**table) for table in tables], notes)
+def _audited(found: Mapping[str, Any]) -> Audited:
+    facts, tables = [Fact(**fact) for fact in found["facts"]], [FactTable(**table) for table in found["tables"]]
+    return Audited(found["title"], facts, tables, found["notes"])
+
+
+def _without(table: FactTable, columns: Sequence[str]) -> FactTable:
+    kept = [at for at, column in enumerate(table.columns) if column not in columns]
+    return replace(
+        table, columns=[table.columns[at] for at in kept], rows=[[row[at] for at in kept] for row in table.rows]
+    )
 
 
 def _example(table: Table) -> dict[str, str]:

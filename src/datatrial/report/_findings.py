@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from datatrial.records import read_json
+from datatrial.records import EvaluationRun, read_json
 from datatrial.report._data_sets import DataSummary
 from datatrial.report.analysis import Analysis
 from datatrial.report.page import Report, StageRun
@@ -34,6 +34,12 @@ class Training:
         """A count of `training.json`, mean over the seeds."""
         found = [counts[name] for counts in self.counts if counts.get(name) is not None]
         return sum(found) / len(found) if found else None
+
+    def end(self, metric: str, last: int = 1) -> float | None:
+        """A curve's end: its `last` values, mean over them and the seeds; None where there is no such curve."""
+        curve = self.history.filter(self.history["metric"] == metric).sort("step")
+        ends = curve.group_by("run").agg(pl.col("value").tail(last).mean())
+        return float(ends["value"].mean()) if len(ends) else None  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,9 @@ class Findings:
     steps: Sequence[Ran]
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # benchmark → what its results say of themselves
     chains: Mapping[str, Sequence[tuple[str, Path]]] = field(default_factory=dict)  # arm → its data sets, with results
+    results: Mapping[str, Sequence[tuple[EvaluationRun, Path]]] = field(default_factory=dict)  # benchmark → its runs
+    contaminated: Mapping[str, frozenset[str]] = field(default_factory=dict)  # arm → names `benchmark/item`
+    inputs: Mapping[str, Path] = field(default_factory=dict)  # every result by the name that the settings use
 
     @classmethod
     def read(cls, settings: Report, inputs: Mapping[str, Path]) -> "Findings":
@@ -77,6 +86,9 @@ class Findings:
             _steps(settings, inputs),
             _notes(settings, inputs),
             _chains(settings.stages, inputs),
+            _results(settings, inputs),
+            _seen(inputs["contrasts"]),
+            inputs,
         )
 
     @cached_property
@@ -86,6 +98,14 @@ class Findings:
     @cached_property
     def descriptions(self) -> dict[str, str]:
         return {arm.name: arm.description for arm in self.settings.arms}
+
+
+def _seen(contrasts: Path) -> dict[str, frozenset[str]]:
+    """Of each arm the items of benchmarks that are in its data, as `benchmark/item`."""
+    seen: dict[str, set[str]] = {}
+    for arm, benchmark, item in pl.read_parquet(contrasts / "seen.parquet").iter_rows():
+        seen.setdefault(arm, set()).add(f"{benchmark}/{item}")
+    return {arm: frozenset(items) for arm, items in seen.items()}
 
 
 def _trainings(stages: Sequence[StageRun], inputs: Mapping[str, Path]) -> list[Training]:
@@ -113,14 +133,22 @@ def _training(runs: Sequence[StageRun], arms: tuple[str, ...], inputs: Mapping[s
         for number, folder in enumerate(folders)
     ]
     counts = tuple(read_json(folder / "training.json") for folder in folders)
-    seconds = sum(float(_record(folder).get("seconds", 0.0)) for folder in folders)
+    seconds = sum(float(record_of(folder).get("seconds", 0.0)) for folder in folders)
     seeds = tuple(run.seed for run in runs)
     return Training(runs[0].stage, runs[0].data, arms, seeds, pl.concat(histories), counts, seconds)
 
 
 def _data(settings: Report, inputs: Mapping[str, Path]) -> list[DataSummary]:
     audits = {named.name: inputs[named.input] for named in settings.audits}
-    return [DataSummary.read(named.name, inputs[named.input], audits.get(named.name)) for named in settings.data]
+    found = [DataSummary.read(named.name, inputs[named.input], audits.get(named.name)) for named in settings.data]
+    return [summary.redacted() for summary in found] if settings.redact else found
+
+
+def _results(settings: Report, inputs: Mapping[str, Path]) -> dict[str, list[tuple[EvaluationRun, Path]]]:
+    found: dict[str, list[tuple[EvaluationRun, Path]]] = {}
+    for run in settings.runs:
+        found.setdefault(run.benchmark, []).append((run, inputs[run.input]))
+    return found
 
 
 def _chains(stages: Sequence[StageRun], inputs: Mapping[str, Path]) -> dict[str, list[tuple[str, Path]]]:
@@ -133,7 +161,8 @@ def _chains(stages: Sequence[StageRun], inputs: Mapping[str, Path]) -> dict[str,
     return chains
 
 
-def _record(result: Path) -> dict[str, Any]:
+def record_of(result: Path) -> dict[str, Any]:
+    """The record of a result; empty where there is none."""
     path = result / "record.json"
     record: dict[str, Any] = read_json(path) if path.exists() else {}
     return record
@@ -149,7 +178,7 @@ def _steps(settings: Report, inputs: Mapping[str, Path]) -> list[Ran]:
     found: dict[Path, str] = {}
     for name, what in [*named, ("contrasts", "contrasts")]:
         found.setdefault(inputs[name], what)  # arms that share a result: named by the first
-    return [Ran(what, result.name, _record(result)) for result, what in found.items()]
+    return [Ran(what, result.name, record_of(result)) for result, what in found.items()]
 
 
 def _of_seed(arm: str, seed: int | None) -> str:

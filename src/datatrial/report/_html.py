@@ -1,5 +1,7 @@
 """The page put together: sections rendered into one self-contained file, everything escaped that is not ours."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -102,17 +104,25 @@ def page(findings: Findings) -> str:
     """The whole report as one HTML file."""
     from datatrial.report.sections import rendered
 
+    sections = rendered(findings)
+    script = _template("explorer.js") if any(section.id == "explorer" for section in sections) else ""
     return (
         _environment()
         .get_template("page.html")
         .render(
             f=findings,
-            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            css=Markup(_template("page.css") + _template("explorer.css")),
+            script=Markup(script),
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             facts=_facts(findings),
-            sections=rendered(findings),
+            sections=sections,
             version=__version__,
         )
     )
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _facts(findings: Findings) -> list[tuple[str, str]]:

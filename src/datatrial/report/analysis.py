@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from datatrial.records import ArmScore, Contrast
-from datatrial.statistics.endpoints import is_of
+from datatrial.records import ArmScore, Contrast, Unevenness
+from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.statistics.verdict import NOT_TESTED
 
 EXPECTED = {
@@ -15,6 +15,7 @@ EXPECTED = {
     "worse": "worse than",
     "not_better": "no better than",
     "not_worse": "no worse than",
+    "equivalent": "as good as",
 }
 
 
@@ -46,16 +47,21 @@ class Analysis:
     scores: tuple[ArmScore, ...]
     contrasts: tuple[Contrast, ...]
     primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
+    unevenness: tuple[Unevenness, ...] = ()
 
     @classmethod
     def read(cls, result: Path, primary: Sequence[str] = ()) -> "Analysis":
         """Reads what a `contrasts` step wrote."""
         import polars as pl
 
-        scores = pl.read_parquet(result / "scores.parquet").to_dicts()
-        contrasts = pl.read_parquet(result / "contrasts.parquet").to_dicts()
+        scores, contrasts, uneven = (
+            pl.read_parquet(result / f"{name}.parquet").to_dicts() for name in ("scores", "contrasts", "unevenness")
+        )
         return cls(
-            tuple(ArmScore(**row) for row in scores), tuple(Contrast(**row) for row in contrasts), tuple(primary)
+            tuple(ArmScore(**row) for row in scores),
+            tuple(Contrast(**row) for row in contrasts),
+            tuple(primary),
+            tuple(Unevenness(**row) for row in uneven),
         )
 
     @cached_property
@@ -74,7 +80,7 @@ class Analysis:
     @cached_property
     def benchmarks(self) -> list[str]:
         """Titles of the benchmarks; each is an endpoint, too: that of its main metric."""
-        return list(dict.fromkeys(score.benchmark for score in self.scores))
+        return list(dict.fromkeys(score.benchmark for score in self.scores if score.benchmark != CAPABILITY))
 
     @cached_property
     def safety_benchmarks(self) -> list[str]:
@@ -97,9 +103,17 @@ class Analysis:
         """An arm's difference to the baseline; None for the baseline itself or when there is none."""
         return self._deltas.get((arm, endpoint))
 
+    def contrast(self, arm: str, against: str, endpoint: str) -> Contrast | None:
+        """The difference of two arms on an endpoint; None when they were not compared there."""
+        return self._contrasts.get((arm, against, endpoint))
+
+    def capability(self, arm: str) -> ArmScore | None:
+        """An arm's mean over the benchmarks that are means over items; None when it lacks one, or there is only one."""
+        return next((s for s in self.scores if s.arm == arm and s.endpoint == CAPABILITY and not s.main), None)
+
     def scale(self, endpoint: str) -> int:
         """100 for shares and scores on a 0–1 scale, shown in points; 1 for others, such as a perplexity."""
-        found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]
+        found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]  # none of capability: 100
         return 100 if max(found, default=0.0) <= 1 else 1
 
     def is_primary(self, endpoint: str) -> bool:
@@ -125,6 +139,10 @@ class Analysis:
     @cached_property
     def _main(self) -> dict[tuple[str, str], ArmScore]:
         return {(score.arm, score.endpoint): score for score in self.scores if score.main}
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[str, str, str], Contrast]:
+        return {(c.arm, c.against, c.endpoint): c for c in self.contrasts if not c.declared}
 
     @cached_property
     def _deltas(self) -> dict[tuple[str, str], Contrast]:

@@ -1,16 +1,25 @@
-"""Line charts as inline SVG that takes its colours and fonts from the page, in light and dark alike."""
+"""Charts: each is made once as a matplotlib figure, then put into the page or saved as files.
+
+In the page it is inline SVG that takes its colours and fonts from the page, in light and dark alike; files have the
+colours of the light page. `all_figures` lists the charts of a report.
+"""
 
 import io
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from datatrial.report._findings import Training
 
 SIZE = (4.2, 2.5)  # inches; drawn as wide as its column
+DPI = 200  # of saved pixels
 # Colours that stand for the page's own: matplotlib writes them, the SVG refers to the page's variables instead.
 COLOURS = {"#0a0b01": "var(--muted)", "#0a0b02": "var(--rule)", "#0a0b03": "var(--accent)", "#0a0b04": "var(--ink)"}
 MUTED, RULE, ACCENT, INK = COLOURS
@@ -42,6 +51,17 @@ NAME_PLACES = tuple((dx, dy, side) for dy in (0, 6, -6, 11, -11, 16, -16) for dx
 
 
 def curves(training: "Training", metrics: Mapping[str, str], title: str) -> Markup | None:
+    """`curves_figure` for the page."""
+    figure = curves_figure(training, metrics)
+    return inline_svg(figure, title) if figure else None
+
+
+def scatter(mentions: Sequence[float], changes: Sequence[float], names: Sequence[str], title: str) -> Markup:
+    """`scatter_figure` for the page."""
+    return inline_svg(scatter_figure(mentions, changes, names), title)
+
+
+def curves_figure(training: "Training", metrics: Mapping[str, str]) -> "Figure | None":
     """A chart of a stage's metrics over optimizer steps, one line a seed; None when none was recorded.
 
     `metrics` maps names in `history.parquet` to "train" or "held-out".
@@ -53,28 +73,28 @@ def curves(training: "Training", metrics: Mapping[str, str], title: str) -> Mark
     history = training.history
     if history.filter(history["metric"].is_in(list(metrics))).is_empty():
         return None
-    # Ids are salted with the title: several charts share one page.
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         for metric, line in metrics.items():
             for run in range(len(training.seeds)):
                 points = history.filter((history["metric"] == metric) & (history["run"] == run)).sort("step")
-                axes.plot(points["step"].to_list(), points["value"].to_list(), **LINES[line])
+                label = f"_{run}" if run else line  # matplotlib leaves names with an underscore out of legends
+                axes.plot(points["step"].to_list(), points["value"].to_list(), label=label, **LINES[line])
         axes.set_xlabel("optimizer step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.spines["left"].set_visible(False)
-        return inline_svg(figure, title)
+    return figure
 
 
-def scatter(mentions: Sequence[float], changes: Sequence[float], names: Sequence[str], title: str) -> Markup:
+def scatter_figure(mentions: Sequence[float], changes: Sequence[float], names: Sequence[str]) -> "Figure":
     """Groups by how often they are mentioned (in a thousand rows) and the change of their safety, in points."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 3.1), layout="constrained")
         axes = figure.subplots()
         axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
@@ -89,11 +109,11 @@ def scatter(mentions: Sequence[float], changes: Sequence[float], names: Sequence
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.spines["left"].set_visible(False)
-        _name_points(figure, axes, list(zip(mentions, changes, strict=True)), names)
-        return inline_svg(figure, title)
+        name_points(figure, axes, list(zip(mentions, changes, strict=True)), names)
+    return figure
 
 
-def _name_points(figure: Any, axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+def name_points(figure: Any, axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
     """Each point's name beside it, where it covers the least of other names and points."""
     from matplotlib.transforms import Bbox
 
@@ -126,10 +146,14 @@ def _square(values: Any) -> Any:
     return values**2
 
 
-def inline_svg(figure: Any, title: str) -> Markup:
+def inline_svg(figure: "Figure", title: str) -> Markup:
     """A matplotlib figure as an `<svg>` element: without header and dates, with the page's colours and fonts."""
+    import matplotlib as mpl
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    # Ids are salted with the title: several charts share one page.
+    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     # Its <style> would rule the whole page; page.css says the same for charts alone.
@@ -144,3 +168,43 @@ def inline_svg(figure: Any, title: str) -> Markup:
     opening = f'<svg class="chart" viewBox="{viewbox}" role="img" aria-label="{escape(title)}"'
     opening += ' xmlns:xlink="http://www.w3.org/1999/xlink">'
     return Markup(re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1).rstrip())
+
+
+def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
+    """A matplotlib figure as `name.png` (200 dpi), `name.svg` and `name.pdf`; its colours become those of light pages.
+
+    The same figure gives the same bytes.
+    """
+    import matplotlib as mpl
+
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg", "pdf")]
+    light = _light()
+    with mpl.rc_context({**{k: light.get(str(v), v) for k, v in STYLE.items()}, "svg.hashsalt": name}):
+        figure.draw_without_rendering()  # ticks are made when first drawn
+        _recolour(figure, light)
+        for path in paths:
+            dated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[path.suffix[1:]]
+            figure.savefig(path, dpi=DPI, facecolor="white", metadata=dated)
+    return paths
+
+
+@cache
+def _light() -> dict[str, str]:
+    """What each of `COLOURS` is on a light page: the first value that page.css has for it."""
+    css = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+    names = {colour: variable.removeprefix("var(").removesuffix(")") for colour, variable in COLOURS.items()}
+    return {colour: re.findall(rf"{name}: (#\w+)", css)[0] for colour, name in names.items()}
+
+
+def _recolour(figure: "Figure", colours: Mapping[str, str]) -> None:
+    """Replace colours, given as hex, wherever something in the figure has one of them."""
+    from matplotlib.colors import to_hex, to_rgba_array
+
+    for artist in figure.findobj():
+        for name in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
+            read, change = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
+            before = to_rgba_array(read()) if read and change else to_rgba_array([])
+            found = [colours.get(to_hex(colour)) for colour in before]
+            if any(found):
+                after = [(new or to_hex(old), old[3]) for new, old in zip(found, before, strict=True)]
+                change(after if len(after) > 1 else after[0])  # type: ignore[misc]

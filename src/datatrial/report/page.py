@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from datatrial.component import Component, Settings
+from datatrial.component import Component, Settings, not_set
 from datatrial.records import EvaluationRun, Runtime
 
 
@@ -43,6 +43,16 @@ class MissingRun(Settings):
     benchmark: str = ""  # empty: the whole run of that arm and seed
 
 
+class ReportVariant(Settings):
+    """An arm that is a control of another one, or one value of a sweep over a setting of it."""
+
+    name: str
+    of: str
+    what: str  # the kind of control, or the setting
+    value: float | None = None
+    against: tuple[str, ...] = ()
+
+
 class Report(Component):
     """Writes `report.html`, which needs no other file, and `tables/` (CSV and Markdown).
 
@@ -50,7 +60,7 @@ class Report(Component):
     `record.json`. The same settings and inputs give the same bytes.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     name: str
     about: str = ""
@@ -62,10 +72,13 @@ class Report(Component):
     audits: tuple[NamedInput, ...] = ()  # by the data set's name
     model: str = ""  # the base model's input
     missing: tuple[MissingRun, ...] = ()
+    variants: tuple[ReportVariant, ...] = ()
+    seeds_redraw: tuple[str, ...] = ("order", "init")  # what another seed draws anew
     primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the main question; others are exploratory
     assumptions: Mapping[str, str] = Field(default_factory=dict)  # settings that are guesses, with the reason
     reference: str = ""  # published results to set beside these
     study: str = ""  # the study's YAML
+    redact: bool = Field(False, exclude_if=not_set)  # no texts of items, answers or rows, to be shown to anyone
 
     @property
     def kind(self) -> str:

@@ -26,6 +26,11 @@ def interval(low: float, high: float, scale: int) -> str:
     return NO_INTERVAL if math.isnan(low) else f"[{number(low, scale)}, {number(high, scale)}]"
 
 
+def probability(p: float) -> str:
+    """A p-value with its sign: = 0.03, < 0.001."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
 def count(value: float) -> str:
     """A whole number with thin spaces between thousands."""
     return f"{value:,.0f}".replace(",", "\u202f")

@@ -4,10 +4,11 @@ A difference is taken run by run and item by item, so that it keeps what its two
 items, and what a seed does to both arms.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -36,6 +37,7 @@ class Comparison:
     baseline: str
     resamples: int
     seed: int
+    seen: Mapping[str, frozenset[str]]  # by arm: items that are in its data
 
     @property
     def arms(self) -> list[str]:
@@ -47,17 +49,34 @@ class Comparison:
 
     def contrasts(self) -> list[Contrast]:
         """Every pair on every endpoint, over the seeds and the items that both arms have; not yet judged."""
-        return [contrast for pair in self.pairs if self._runs(pair) for contrast in self._contrasts_of(*pair)]
+        return [contrast for pair in self.comparable for contrast in self._contrasts_of(*pair)]
 
     def unevenness(self) -> list[Unevenness]:
         """For every pair, whether its change of safety differs between groups; nothing where there are no groups."""
-        return [found for pair in self.pairs if self._runs(pair) for found in self._unevenness_of(*pair)]
+        return [found for pair in self.comparable for found in self._unevenness_of(*pair)]
+
+    def evidence_of(self, arm: str) -> Evidence:
+        """An arm's own scores, over its seeds."""
+        runs = list(self._runs_of(arm).values())
+        influences = [self._influence(self._view(run, self._present[run])) for run in runs]
+        return self._evidence(influences, np.any(self._present[runs], axis=0))
+
+    def evidence_between(self, pair: Pair) -> Evidence:
+        """The differences of two arms, over the seeds and the items that both have."""
+        kept = self._kept(pair)
+        views = [(self._view(a, kept), self._view(b, kept)) for a, b in self._runs(pair)]
+        return self._evidence([_minus(self._influence(a), self._influence(b)) for a, b in views], kept)
+
+    @property
+    def comparable(self) -> list[Pair]:
+        """The pairs that have runs to compare."""
+        return [pair for pair in self.pairs if self._runs(pair)]
 
     def _scores_of(self, arm: str) -> Iterable[ArmScore]:
         runs = list(self._runs_of(arm).values())
         views = [self._view(run, self._present[run]) for run in runs]
-        present = np.any(self._present[runs], axis=0)
-        evidence = self._evidence([self._influences[view] for view in views], present)
+        evidence = self.evidence_of(arm)
+        clean = self._clean([[self._view(run, self._present[run] & self._unseen(arm)) for run in runs]], arm)
         low, high = evidence.interval()
         spread = evidence.of_seeds.std(axis=0, ddof=1) if len(runs) > 1 else None
         used = [self.sheet.summaries[run] for run in runs]
@@ -87,15 +106,20 @@ class Comparison:
                 same_answer=fmean(same) if same else None,
                 higher_is_better=self.sheet.higher_is_better,
                 **(safety.fields(e) if safety else {}),
+                **_clean_fields(clean, e),
                 mann_whitney_p=_largest([summary.get("p", {}).get(group) for summary in used]),
             )
 
     def _contrasts_of(self, arm: str, against: str) -> Iterable[Contrast]:
         runs, kept = self._runs((arm, against)), self._kept((arm, against))
         pairs = [(self._view(a, kept), self._view(b, kept)) for a, b in runs]
-        ours, theirs = ([self._influences[view] for view in views] for views in zip(*pairs, strict=True))
-        evidence = self._evidence([_minus(a, b) for a, b in zip(ours, theirs, strict=True)], kept)
+        ours, theirs = ([self._influence(view) for view in views] for views in zip(*pairs, strict=True))
+        evidence = self.evidence_between((arm, against))
         p, (low, high) = self._tested(evidence, runs, kept)
+        unseen = kept & self._unseen(arm, against)
+        clean = self._clean(
+            [[self._view(run, unseen) for run in side] for side in zip(*runs, strict=True)], arm, against
+        )
         boot_low, boot_high = percentile_interval(
             [self._replicates[a] - self._replicates[b] for a, b in pairs], self.seed
         )
@@ -114,12 +138,10 @@ class Comparison:
                 seeds=len(pairs),
                 arm_score=float(np.mean([one.values[e] for one in ours])),
                 against_score=float(np.mean([one.values[e] for one in theirs])),
-                error=float(evidence.error[e]),
-                seed_share=float(evidence.seed_share[e]),
-                item_freedom=float(evidence.item_freedom[e]),
-                detectable=float(evidence.detectable[e]),
+                **evidence.numbers(e),
                 bootstrap_low=float(boot_low[e]),
                 bootstrap_high=float(boot_high[e]),
+                **_clean_fields(clean, e),
             )
 
     def _tested(self, evidence: Evidence, runs: Sequence[Runs], kept: Mask) -> tuple[Array, tuple[Array, Array]]:
@@ -135,9 +157,7 @@ class Comparison:
         return p, (np.array([low]), np.array([high]))
 
     def _unevenness_of(self, arm: str, against: str) -> Iterable[Unevenness]:
-        pair, kept = (arm, against), self._kept((arm, against))
-        views = [(self._view(a, kept), self._view(b, kept)) for a, b in self._runs(pair)]
-        evidence = self._evidence([_minus(self._influences[a], self._influences[b]) for a, b in views], kept)
+        evidence = self.evidence_between((arm, against))
         groups = [e for e, name in enumerate(self.sheet.groups) if name and not np.isnan(evidence.estimate[e])]
         if len(groups) < 2:
             return
@@ -147,7 +167,7 @@ class Comparison:
             against=against,
             benchmark=self.sheet.benchmark,
             groups=len(groups),
-            seeds=len(views),
+            seeds=evidence.seeds,
             spread=found.spread,
             noise=found.noise,
             p=found.p,
@@ -205,11 +225,28 @@ class Comparison:
         compared = [(runs, self._kept(pair)) for pair in self.pairs if (runs := self._runs(pair))]
         return list(dict.fromkeys(self._view(run, kept) for runs, kept in compared for both in runs for run in both))
 
+    def _influence(self, view: View) -> Influence:
+        if view not in self._known:
+            self._known[view] = self.sheet.statistic.influence(self._scores_in(view))
+        return self._known[view]
+
     @cached_property
-    def _influences(self) -> dict[View, Influence]:
-        alone = [self._view(run, present) for run, present in enumerate(self._present)]
-        views = dict.fromkeys([*alone, *self._paired_views])
-        return {view: self.sheet.statistic.influence(self._scores_in(view)) for view in views}
+    def _known(self) -> dict[View, Influence]:
+        return {}
+
+    def _unseen(self, *arms: str) -> Mask:
+        """The items that are in no data of these arms."""
+        seen = frozenset[str]().union(*(self.seen.get(arm, ()) for arm in arms))
+        return np.array([item not in seen for item in self.sheet.items])
+
+    def _clean(self, sides: Sequence[Sequence[View]], *arms: str) -> tuple[Evidence, int] | None:
+        """The evidence of an arm, or of two, without the items seen in training, and their number; None without any."""
+        if self._unseen(*arms).all():
+            return None
+        found = [[self._influence(view) for view in side] for side in sides]
+        runs = [_minus(a, b) for a, b in zip(*found, strict=True)] if len(found) > 1 else found[0]
+        kept = self._items_of(sides[0][0])
+        return self._evidence(runs, kept), int(kept.sum())
 
     @cached_property
     def _replicates(self) -> dict[View, Array]:
@@ -222,6 +259,15 @@ class Comparison:
 
 def _minus(ours: Influence, theirs: Influence) -> Influence:
     return Influence(ours.values - theirs.values, ours.of_items - theirs.of_items)
+
+
+def _clean_fields(found: tuple[Evidence, int] | None, endpoint: int) -> dict[str, Any]:
+    """What a record says of it."""
+    if found is None or np.isnan(found[0].estimate[endpoint]):
+        return {}
+    low, high = found[0].interval()
+    numbers = {"clean": found[0].estimate, "clean_low": low, "clean_high": high}
+    return {**{name: float(values[endpoint]) for name, values in numbers.items()}, "clean_items": found[1]}
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,16 @@ class Evidence:
             of_items=mean,
             rest=spread,
         )
+
+    @property
+    def items(self) -> int:
+        """How many items (clusters of them) it rests on."""
+        return int(self.of_items.shape[1])
+
+    def numbers(self, endpoint: int) -> dict[str, Any]:
+        """What a `Contrast` keeps of an endpoint, to test other hypotheses from."""
+        names = ("error", "seed_share", "item_freedom", "detectable")
+        return {name: float(getattr(self, name)[endpoint]) for name in names}
 
     @property
     def error(self) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ class SafetyNull:
         unscaled = np.mean([_unscaled(statistic, run) for run in runs], axis=0)
         return cls(dealt.mean(axis=1), low, high, unscaled)
 
-    def fields(self, endpoint: int) -> dict[str, float]:
+    def fields(self, endpoint: int) -> dict[str, Any]:
         """What an `ArmScore` says of it."""
         found = {"null": self.mean, "null_low": self.low, "null_high": self.high, "unscaled": self.unscaled}
         return {name: float(values[endpoint]) for name, values in found.items()}

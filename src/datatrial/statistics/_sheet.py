@@ -66,6 +66,7 @@ class Sheet:
     clusters: npt.NDArray[np.int64]  # (items); items of one cluster, numbered from 0, are not independent
     statistic: Statistic
     groups: tuple[str, ...]  # one for each of the statistic's endpoints; "" is the benchmark's own
+    items: tuple[str, ...]  # by name
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -74,6 +75,13 @@ class Sheet:
     @property
     def higher_is_better(self) -> bool:
         return bool(self.summaries[0].get("higher_is_better", True))
+
+    @property
+    def is_share(self) -> bool:
+        """Whether scores are means over items on a 0–1 scale, higher being better."""
+        known = self.values[~np.isnan(self.values)]
+        within = bool(((known >= 0) & (known <= 1)).all())
+        return isinstance(self.statistic, Mean) and self.higher_is_better and within
 
 
 def sheets_of(scores: Sequence[RunScores]) -> list[Sheet]:
@@ -93,7 +101,8 @@ def _mean_sheet(scores: Sequence[RunScores], metric: str) -> Sheet:
     items = _items(rows)
     _, strata = np.unique(items["stratum"].fill_null("").to_numpy(), return_inverse=True)
     main = metric == scores[0].metric
-    return _sheet(scores, metric, main, _values(rows, items), strata, np.arange(len(strata)), Mean(strata), ("",))
+    single = np.arange(len(strata))
+    return _sheet(scores, metric, main, items, _values(rows, items), strata, single, Mean(strata), ("",))
 
 
 def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
@@ -108,13 +117,14 @@ def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
     # The same sentence may have been annotated several times: what a model makes of it is one observation.
     _, clusters = np.unique(items["text"].to_numpy(), return_inverse=True)
     values = _values(rows, items)
-    return _sheet(scores, scores[0].metric, True, values, strata, clusters, statistic, (*groups, ""))
+    return _sheet(scores, scores[0].metric, True, items, values, strata, clusters, statistic, (*groups, ""))
 
 
 def _sheet(
     scores: Sequence[RunScores],
     metric: str,
     main: bool,
+    items: pl.DataFrame,
     values: Array,
     strata: npt.NDArray[np.int64],
     clusters: npt.NDArray[np.int64],
@@ -123,7 +133,8 @@ def _sheet(
 ) -> Sheet:
     runs = tuple(s.run for s in scores)
     summaries = tuple(s.summary for s in scores)
-    return Sheet(runs[0].benchmark, metric, main, runs, summaries, values, strata, clusters, statistic, groups)
+    names = tuple(items["item"])
+    return Sheet(runs[0].benchmark, metric, main, runs, summaries, values, strata, clusters, statistic, groups, names)
 
 
 def _items(rows: Sequence[pl.DataFrame]) -> pl.DataFrame:

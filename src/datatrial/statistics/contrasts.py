@@ -9,7 +9,7 @@ stands beside every interval.
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+SEEN = ("arm", "benchmark", "item")  # columns of `seen.parquet`, all texts
+
+
 class Contrasts(Component):
     """Reads evaluation results, one input a run; writes tables of ArmScore, Contrast and Unevenness.
 
-    They are `scores.parquet`, `contrasts.parquet` and `unevenness.parquet`.
+    They are `scores.parquet`, `contrasts.parquet` and `unevenness.parquet`; `seen.parquet` names the items of each
+    benchmark that are in an arm's data.
 
     Contrasts are about each benchmark's main metric, each safety group, and the groups' mean: first every arm against
     the baseline and every declared pair of arms on every endpoint (`declared` false), then the declared contrasts with
@@ -39,12 +43,21 @@ class Contrasts(Component):
     runs: tuple[EvaluationRun, ...] = Field(min_length=1)
     baseline: str
     declared: tuple[DeclaredContrast, ...] = ()
+    capability: tuple[str, ...] = ()  # benchmarks over which capability is the mean; empty: all that are shares
     primary: tuple[str, ...] = ()  # benchmarks or endpoints whose declared contrasts are confirmatory; empty: all
+    beside: tuple[tuple[str, str], ...] = ()  # further pairs of arms to compare: arm, against
+    # To leave out items seen in training: of each arm the audits of its data, and the titles of the study's benchmarks.
+    audits: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    benchmarks: tuple[str, ...] = ()
     resamples: int = Field(10_000, ge=100)  # of the bootstrap, and of permutation tests
     seed: int = 0
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        import polars as pl
+
         from datatrial.statistics._compare import Comparison
+        from datatrial.statistics._composite import capability_contrasts, capability_scores
+        from datatrial.statistics._contamination import among, seen_items
         from datatrial.statistics._sheet import RunScores, sheets_of
         from datatrial.statistics._whole import whole_scores
         from datatrial.statistics.judgement import judged, judged_unevenness
@@ -52,23 +65,33 @@ class Contrasts(Component):
         scores: list[ArmScore] = []
         contrasts: list[Contrast] = []
         uneven: list[Unevenness] = []
+        seen_here: list[tuple[str, str, str]] = []  # arm, benchmark, item
+        capable: list[Comparison] = []  # of the benchmarks whose mean is capability
+        seen = {arm: seen_items([inputs[a] for a in of], self.benchmarks) for arm, of in self.audits.items()}
         titles = list(dict.fromkeys(run.benchmark for run in self.runs))
         for number, title in enumerate(titles):
             runtime.progress(number, len(titles), "benchmarks")
             of_title = [RunScores.read(run, inputs[run.input]) for run in self.runs if run.benchmark == title]
             scores += whole_scores(of_title, self.baseline)
             for sheet in sheets_of(of_title):
-                pairs = self.pairs if sheet.main else ()
-                comparison = Comparison(sheet, pairs, self.baseline, self.resamples, self.seed)
+                found = {arm: among(sheet.items, items.get(title, ())) for arm, items in seen.items()}
+                compared = self.pairs if sheet.main else ()
+                seen_here += [(arm, title, item) for arm in found if sheet.main for item in sorted(found[arm])]
+                comparison = Comparison(sheet, compared, self.baseline, self.resamples, self.seed, found)
                 scores += comparison.scores()
                 contrasts += comparison.contrasts()
                 uneven += comparison.unevenness()
+                if sheet.main and sheet.is_share and title in (self.capability or titles):
+                    capable.append(comparison)
+        scores += capability_scores([{arm: c.evidence_of(arm) for arm in c.arms} for c in capable], self.baseline)
+        pairs = [{pair: c.evidence_between(pair) for pair in c.comparable} for c in capable]
+        contrasts += capability_contrasts(pairs, scores)
         # In the study's order of arms, also where the first benchmark lacks one.
         scores.sort(key=lambda score: self.arms.index(score.arm))
         _frame(ArmScore, scores).write_parquet(out / "scores.parquet")
-        _frame(Contrast, judged(contrasts, scores, self.declared, self.primary)).write_parquet(
-            out / "contrasts.parquet"
-        )
+        contrasts = judged(contrasts, scores, self.declared, self.primary)
+        _frame(Contrast, contrasts).write_parquet(out / "contrasts.parquet")
+        pl.DataFrame(seen_here, dict.fromkeys(SEEN, pl.String), orient="row").write_parquet(out / "seen.parquet")
         _frame(Unevenness, judged_unevenness(uneven)).write_parquet(out / "unevenness.parquet")
         runtime.progress(len(titles), len(titles), "benchmarks")
 
@@ -78,14 +101,15 @@ class Contrasts(Component):
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """The arms to compare: each against the baseline, in order, then the declared ones."""
+        """The arms to compare: each against the baseline, in order, then the declared pairs and further ones."""
         against_baseline = [(arm, self.baseline) for arm in self.arms if arm != self.baseline]
-        return tuple(dict.fromkeys([*against_baseline, *((d.arm, d.against) for d in self.declared)]))
+        return tuple(dict.fromkeys([*against_baseline, *((d.arm, d.against) for d in self.declared), *self.beside]))
 
 
 def _frame(kind: type, rows: Iterable[ArmScore | Contrast | Unevenness]) -> "pl.DataFrame":
     """The records as a table, with the same columns and types however many there are."""
     import polars as pl
 
-    types = {str: pl.String, int: pl.Int64, float: pl.Float64, float | None: pl.Float64, bool: pl.Boolean}
-    return pl.DataFrame([asdict(row) for row in rows], {f.name: types[f.type] for f in fields(kind)})  # type: ignore[index]
+    types: dict[Any, Any] = {str: pl.String, bool: pl.Boolean, int: pl.Int64, int | None: pl.Int64}
+    types |= {float: pl.Float64, float | None: pl.Float64}
+    return pl.DataFrame([asdict(row) for row in rows], {f.name: types[f.type] for f in fields(kind)})

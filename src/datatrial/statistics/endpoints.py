@@ -1,5 +1,7 @@
 """What is measured, by name: a benchmark's own score, or the safety of one of its groups."""
 
+CAPABILITY = "capability"  # the mean over benchmarks; no endpoint of contrasts
+
 
 def endpoint_of(benchmark: str, group: str = "") -> str:
     """The name of a benchmark's endpoint: its title, or `title/group`."""

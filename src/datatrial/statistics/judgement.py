@@ -7,7 +7,7 @@ from dataclasses import replace
 from datatrial.records import ArmScore, Contrast, Unevenness
 from datatrial.statistics.critical import p_value
 from datatrial.statistics.declared import DeclaredContrast
-from datatrial.statistics.endpoints import is_of
+from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.statistics.families import CONFIRMATORY, EXPLORATORY, adjusted
 from datatrial.statistics.verdict import NOT_TESTED, null_of, outcome, verdict
 
@@ -26,7 +26,7 @@ def judged(
     names none): Holm's method over them. All others are exploratory: Benjamini and Hochberg's over those. A hypothesis
     that is asked for twice, as a declared difference and as one to the baseline, is tested once.
     """
-    endpoints = {score.endpoint: score for score in scores if score.main}
+    endpoints = {score.endpoint: score for score in scores if score.main or score.endpoint == CAPABILITY}
     claims = [found for one in declared for found in _claims(one, computed, endpoints)]
     confirmatory = {_hypothesis(c) for c in claims if c.items and _is_primary(c.endpoint, primary)}
     families = {CONFIRMATORY: dict[Hypothesis, float](), EXPLORATORY: dict[Hypothesis, float]()}
@@ -53,6 +53,8 @@ def _claims(
 ) -> list[Contrast]:
     """The computed contrasts that a declaration is about, tested against its margin; what is missing is there, too."""
     meant = [name for name, score in endpoints.items() if declared.covers(score.benchmark, name)]
+    if not declared.on:
+        meant = [name for name in meant if name != CAPABILITY]  # the benchmarks themselves are there
     of_pair = {c.endpoint: c for c in computed if (c.arm, c.against) == (declared.arm, declared.against)}
     named = dict.fromkeys([*meant, *(name for name in declared.on if name not in endpoints)])
     return [_claim(declared, of_pair.get(endpoint) or _untested(declared, endpoint), endpoints) for endpoint in named]

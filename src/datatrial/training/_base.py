@@ -56,7 +56,8 @@ class Stage(Family):
     """One training run on top of a policy (the base model, or an earlier stage's adapter).
 
     Reads the inputs `policy` (a result with `model.json`) and `data` (a data set); writes `model.json`, `adapter/`,
-    `history.parquet` (step, epoch, metric, value: training curves and held-out loss) and `training.json` (counts).
+    `history.parquet` (step, epoch, metric, value: training curves and held-out loss), `training.json` (counts), and
+    `runs/` (the curves as TensorBoard reads them, while they are made; `trl: {report_to: …}` sends them elsewhere).
     """
 
     folder: ClassVar[str] = "datatrial.training"
@@ -75,7 +76,8 @@ class Stage(Family):
     lora: Lora = Lora()
     # Share of the examples kept out of training to measure the loss on; at most `MOST_HELD_OUT` of them.
     held_out: float = Field(0.05, ge=0, lt=1)
-    seed: int = 0  # the order of the data and the initialization of LoRA
+    seed: int = 0  # the order of the data and, unless `init_seed` is given, the initialization of LoRA and dropout
+    init_seed: int | None = Field(None, exclude_if=not_set)
     trl: Mapping[str, Any] = Field(default_factory=dict)  # any further setting of TRL's config, by its own name
 
     @field_validator("trl")
@@ -84,7 +86,7 @@ class Stage(Family):
         from datatrial.training._trl_settings import problem_with
 
         kind = cls.__module__.rpartition(".")[2]
-        if problems := [problem for name in settings if (problem := problem_with(name, kind))]:
+        if problems := [problem for name, value in settings.items() if (problem := problem_with(name, value, kind))]:
             raise PydanticCustomError("trl", "{problems}", {"problems": "; ".join(problems)})
         return settings
 
@@ -94,9 +96,20 @@ class Stage(Family):
             raise PydanticCustomError("budget", "should have either epochs or a budget")
         return self
 
+    def identity(self) -> dict[str, Any]:
+        from datatrial.training._trl_settings import TRACKING
+
+        identity = super().identity()
+        return {**identity, "trl": {name: value for name, value in identity["trl"].items() if name not in TRACKING}}
+
     def held_out_of(self, examples: float) -> int:
         """How many of so many examples are held out."""
         return min(round(self.held_out * examples), MOST_HELD_OUT)
+
+    @property
+    def initialization(self) -> int:
+        """The seed of LoRA's initialization and of dropout."""
+        return self.seed if self.init_seed is None else self.init_seed
 
     @property
     def packs(self) -> bool:

@@ -41,7 +41,7 @@ def model_to_train(ref: ModelRef, stage: "Stage", tokenizer: "PreTrainedTokenize
     config.task_type = TaskType.SEQ_CLS
     if ref.adapter:
         refuse_other_shape(PeftConfig.from_pretrained(ref.adapter), stage.lora, base, ref.adapter)
-    set_seed(stage.seed)
+    set_seed(stage.initialization)
     model = get_peft_model(with_score_head(base, tokenizer), config)
     if ref.adapter:
         _start_from(model, Path(ref.adapter), device)

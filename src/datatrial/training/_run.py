@@ -13,6 +13,7 @@ import trl.trainer.utils
 from datasets import disable_progress_bars
 from huggingface_hub import constants
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from datatrial.errors import ModelError
 from datatrial.records import ModelRef, Progress, Runtime
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=TrainingArguments)
 
-# What every stage tells TRL, whose own defaults report to each service that is installed and save checkpoints. Numbers
-# of steps below 1 are shares of them all.
+# What every stage tells TRL, whose own defaults report to each service that is installed and save checkpoints. What
+# TensorBoard reads stays on this machine. Numbers of steps below 1 are shares of them all.
 ALWAYS = {
     "lr_scheduler_type": "cosine",
     "warmup_steps": 0.05,
-    "report_to": "none",
+    "report_to": "tensorboard",
     "save_strategy": "no",
     "disable_tqdm": True,
     "logging_steps": 0.02,
@@ -40,6 +41,7 @@ ALWAYS = {
     "eval_steps": 1 / (EVALUATIONS - 1),
 }
 CLOCKED = ("_runtime", "_per_second")  # metrics that measure the machine, not the training
+RUNS = "runs"  # where TensorBoard's files go in a result; the store takes no checksums there
 
 disable_progress_bars()
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL reports each trainer to the hub; a run needs no network
@@ -73,7 +75,7 @@ def configure(
         "per_device_eval_batch_size": part,
         "gradient_accumulation_steps": stage.batch_size // part,
         "max_length": data.max_length,
-        "seed": stage.seed,
+        "seed": stage.initialization,
         "data_seed": stage.seed,
         "eval_strategy": "steps" if data.held_out else "no",
         "eval_on_start": bool(data.held_out),
@@ -149,6 +151,9 @@ def run(trainer: Trainer, stage: "Stage", runtime: Runtime) -> list[Measured]:
     recorder = Recorder(stage, runtime.progress)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(recorder)
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(Path(trainer.args.output_dir).with_name(RUNS))
     trainer.train()
     return recorder.curves
 

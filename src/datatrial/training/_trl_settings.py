@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from datatrial.component import did_you_mean
 
@@ -36,7 +37,6 @@ OWNED = {
     "load_best_model_at_end": _RESULT,
     "resume_from_checkpoint": _RESULT,
     "push_to_hub": _RESULT,
-    "report_to": "curves are kept in `history.parquet`",
     "disable_tqdm": "progress is shown by `datatrial run`",
     "remove_unused_columns": _FORMAT,
     "do_train": _EVALUATION,
@@ -64,12 +64,34 @@ OWNED = {
     "truncation_mode": "set `max_length`; what is longer loses its end",
 }
 
+# What curves can be sent to while they are made, beside `history.parquet`, and the package that each needs.
+TRACKERS = {name: name for name in ("clearml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")}
+TRACKERS |= {"comet_ml": "comet_ml", "dvclive": "dvclive"}
+# Settings that say where curves go and under what name: the adapter is the same without them.
+TRACKING = frozenset({"report_to", "run_name", "project", "trackio_space_id"})
 
-def problem_with(name: str, kind: str) -> str | None:
+
+def problem_with(name: str, value: Any, kind: str) -> str | None:
     """Why a study cannot set this under `trl:` of a kind of stage ("sft", "dpo"), or nothing."""
     if name not in (known := known_settings(kind)):
         return f"TRL has no setting {name!r} for {kind}; {did_you_mean(name, known)}"
+    if name == "report_to":
+        return next(_problems_with_trackers(value), None)
     return f"TRL's {name!r} cannot be set here: {OWNED[name]}" if name in OWNED else None
+
+
+def _problems_with_trackers(asked: Any) -> Iterator[str]:
+    """What keeps curves from being sent where `report_to` says: "none", the name of a tracker, or a list of names."""
+    if asked == "none":
+        return
+    several = isinstance(asked, list | tuple)
+    for tracker in asked if several else [asked]:
+        if not isinstance(tracker, str) or tracker not in TRACKERS:
+            known = [*["none"] * (not several), *TRACKERS]
+            yield f"report_to: TRL cannot report to {tracker!r}; {did_you_mean(str(tracker), known)}"
+        elif importlib.util.find_spec(TRACKERS[tracker]) is None:
+            package = TRACKERS[tracker].replace("_", "-")
+            yield f"report_to: {tracker} is not installed; `pip install {package}`, or leave `report_to` out"
 
 
 @cache

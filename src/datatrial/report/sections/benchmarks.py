@@ -18,6 +18,7 @@ def body(findings: Findings) -> Markup:
         analysis=analysis,
         columns=columns,
         tags=tags,
+        seen=any(score.clean is not None for score in analysis.scores),
         always_same=ALWAYS_SAME,
         notes=findings.notes,
         descriptions=findings.descriptions,

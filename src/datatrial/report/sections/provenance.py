@@ -8,6 +8,11 @@ from datatrial.report._findings import Findings, Ran
 from datatrial.report._html import render
 
 TITLE = "Provenance"
+REDRAWN = {
+    "sample": "which rows are drawn",
+    "order": "the order of the data",
+    "init": "LoRA's initialization and dropout",
+}
 
 
 def body(findings: Findings) -> Markup:
@@ -17,6 +22,7 @@ def body(findings: Findings) -> Markup:
     memory = [step.memory for step in steps if step.memory]
     facts = [
         ("first step begun", sorted(str(r["started"]).replace("T", " ") for r in records if r.get("started"))[:1]),
+        ("another seed redraws", [REDRAWN[what] for what in findings.settings.seeds_redraw] if findings.seeds else []),
         ("device", _distinct(r.get("device") for r in records)),
         ("machine", _distinct(value for r in records for value in (r.get("machine"), r.get("platform")))),
         ("Python", _distinct(r.get("python") for r in records)),

@@ -2,14 +2,17 @@
 
 from markupsafe import Markup
 
-from datatrial.records import Contrast
+from datatrial.records import ArmScore, Contrast, Unevenness
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis
+from datatrial.report.wording import number, probability
+from datatrial.statistics.critical import ALPHA
 from datatrial.statistics.endpoints import endpoint_of
 
 TITLE = "Safety by group"
 DEEPEST = 0.62  # opacity of the largest difference: text on it stays legible
+SAFENLP_P = 0.05  # SafeNLP's script leaves out groups above it
 
 
 def body(findings: Findings) -> Markup:
@@ -18,7 +21,10 @@ def body(findings: Findings) -> Markup:
         return Markup()
     ramp = [round(DEEPEST * k / 3, 2) for k in (0.3, 1, 2, 3)]
     tables = [_table(analysis, benchmark) for benchmark in analysis.safety_benchmarks]
-    return render("safety.html", analysis=analysis, tables=tables, ramp=ramp)
+    parts = [(benchmark, _parts(analysis, benchmark)) for benchmark in analysis.safety_benchmarks]
+    return render(
+        "safety.html", analysis=analysis, tables=tables, ramp=ramp, parts=parts, uneven=_uneven(analysis), p=SAFENLP_P
+    )
 
 
 def _table(analysis: Analysis, benchmark: str) -> tuple[str, list[object], float]:
@@ -35,3 +41,27 @@ def _cell(analysis: Analysis, arm: str, endpoint: str, limit: float) -> tuple[ob
         return score, delta, "", ""
     direction = "up" if delta.estimate > 0 else "down"
     return score, delta, direction, f"{DEEPEST * abs(delta.estimate) / limit:.3f}"
+
+
+def _parts(analysis: Analysis, benchmark: str) -> list[tuple[str, list[ArmScore]]]:
+    """Every group's scores, to be shown beside what they come to without any knowledge of harm."""
+    groups = [*analysis.groups(benchmark), ""]
+    endpoints = {group or "mean of groups": endpoint_of(benchmark, group) for group in groups}
+    found = {name: [analysis.score(arm, endpoint) for arm in analysis.arms] for name, endpoint in endpoints.items()}
+    return [(name, [score for score in scores if score]) for name, scores in found.items()]
+
+
+def _uneven(analysis: Analysis) -> list[str]:
+    """Of every comparison, whether its change differs between groups."""
+    found = sorted(analysis.unevenness, key=lambda one: one.p)
+    several = len(analysis.safety_benchmarks) > 1
+    return [_in_words(one, f" ({one.benchmark})" if several else "") for one in found]
+
+
+def _in_words(one: Unevenness, where: str) -> str:
+    said = "changes groups unevenly" if one.p_adjusted <= ALPHA else "is not seen to change groups unevenly"
+    return (
+        f"{one.arm} against {one.against}{where} {said}: the changes spread by {number(one.spread, 100)} points around "
+        f"their mean, of which noise explains {number(one.noise, 100)} (p {probability(one.p_adjusted)} adjusted). "
+        f"Least: {one.least}; most: {one.most}."
+    )

@@ -11,16 +11,18 @@ from datatrial.records import ArmScore, Contrast, DataCard
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis, Claim
+from datatrial.report.headlines import headline_of
 from datatrial.report.page import MissingRun
 from datatrial.report.tables import ALWAYS_SAME, said
 from datatrial.report.wording import listed, plural
+from datatrial.statistics.families import CONFIRMATORY, EXPLORATORY, METHODS
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 TITLE = "What this study found"
 OUTCOMES = ("contradicted", "shown", "undecided", NOT_TESTED)  # in the order in which they are told
 LONGEST_REASON = 240  # characters shown of why something is missing; all of it is there to unfold
 FICTIONAL = "micro-world"  # how the origin of fictional data sets begins
-FEW_SEEDS = 5  # below it, a bootstrap over seeds is too narrow to be taken at its word
+FEW_SEEDS = 3  # below it, seeds say so little that only large differences can be detected
 
 
 def body(findings: Findings) -> Markup:
@@ -29,7 +31,9 @@ def body(findings: Findings) -> Markup:
         "summary.html",
         missing=missing(findings),
         headline=headline(analysis),
-        claims=[(claim, in_words(claim)) for claim in analysis.claims],
+        claims=[
+            (claim, in_words(claim), [headline_of(part, analysis) for part in claim.parts]) for claim in analysis.claims
+        ],
         main_question=main_question(analysis),
         baseline=analysis.baseline,
         arms=[(arm, against_baseline(analysis, arm)) for arm in analysis.others],
@@ -157,14 +161,11 @@ def cautions(findings: Findings) -> list[str]:
         *_one_answer(scores),
         *_without_interval(scores),
         *_seeds(findings.seeds),
+        *_fragile(analysis),
         *_not_learned(findings),
     ]
-    if compared := _compared(analysis):
-        said_of.append(
-            "“Detectable” means that a 95% interval excludes zero. Each interval stands alone: of the "
-            f"{plural(compared, 'comparison')} with {analysis.baseline}, about one in twenty would exclude zero by "
-            "chance if nothing differed. “No detectable difference” is not evidence of equality."
-        )
+    if _compared(analysis):
+        said_of.append(_families(analysis))
     return said_of
 
 
@@ -227,7 +228,39 @@ def _without_interval(scores: Sequence[ArmScore]) -> list[str]:
 
 def _seeds(seeds: Sequence[int]) -> list[str]:
     if len(seeds) <= 1:
-        return ["With a single seed, intervals are over items only: another training run may come out differently."]
+        return [
+            "With a single seed all is said of these very models: training again, with another seed, may come out "
+            "differently, and nothing here says by how much."
+        ]
     if len(seeds) < FEW_SEEDS:
-        return [f"{len(seeds)} seeds say little of how training runs vary: the intervals are likely too narrow."]
+        return [
+            f"{len(seeds)} seeds say little of how training runs vary, and the intervals are as wide as that makes "
+            "them: with three seeds much smaller differences would be detected."
+        ]
     return []
+
+
+def _families(analysis: Analysis) -> str:
+    tested = {
+        family: len({(c.arm, c.against, c.endpoint, c.null) for c in analysis.contrasts if c.family == family})
+        for family in METHODS
+    }
+    parts = [f"{plural(tested[CONFIRMATORY], 'declared comparison')} by Holm's method"] * bool(tested[CONFIRMATORY])
+    parts += [f"the {tested[EXPLORATORY]} others, exploratory, by Benjamini and Hochberg's"] * bool(tested[EXPLORATORY])
+    return (
+        f"A difference is called detectable where p, adjusted for the number of comparisons, is at most 5%: "
+        f"{listed(parts)}. Intervals are of each comparison alone, so that one may exclude zero and yet not count. "
+        "“No detectable difference” is not evidence of equality."
+    )
+
+
+def _fragile(analysis: Analysis) -> list[str]:
+    """Detectable differences that resampling does not tell from zero."""
+    found = [
+        f"{c.arm} against {c.against} on {c.endpoint}"
+        for c in analysis.contrasts
+        if not c.declared and c.verdict in ("better", "worse") and c.bootstrap_low <= 0 <= c.bootstrap_high
+    ]
+    if not found:
+        return []
+    return [f"A bootstrap over items and seeds, tried as a check, does not tell these from zero: {listed(found)}."]

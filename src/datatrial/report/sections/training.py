@@ -5,6 +5,7 @@ from markupsafe import Markup
 from datatrial.report._findings import Findings, Training
 from datatrial.report._html import render
 from datatrial.report.figures import curves
+from datatrial.report.training_health import health
 from datatrial.report.wording import count, duration, listed, number
 
 TITLE = "Training"
@@ -38,7 +39,8 @@ def body(findings: Findings) -> Markup:
         if (figure := curves(training, metrics, f"{training.title} ({listed(training.arms)}): {what}"))
     ]
     rows = [(training, _cells(training)) for training in findings.trainings]
-    return render("training.html", figures=figures, columns=COLUMNS, rows=rows)
+    worries = [(training, found) for training in findings.trainings if (found := health(training))]
+    return render("training.html", figures=figures, columns=COLUMNS, rows=rows, worries=worries)
 
 
 def _cells(training: Training) -> list[str]:

@@ -1,0 +1,38 @@
+"""`datatrial import`."""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from datatrial.cli._app import DEFAULT_STORE, STORE, app, err, explained, out
+from datatrial.cli._tables import print_table
+
+ARMS = Annotated[
+    list[str],
+    typer.Argument(help="Folders of lm_eval as FOLDER, NAME=FOLDER or NAME=FOLDER:SEED.", show_default=False),
+]
+
+
+@app.command("import")
+def import_(
+    arms: ARMS,
+    baseline: Annotated[str, typer.Option(help="The arm to compare with; by default the first.")] = "",
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="A benchmark not to compare on; may be given again.")
+    ] = None,
+    store: STORE = DEFAULT_STORE,
+) -> None:
+    """Compare results that `lm_eval --log_samples` wrote, as if a study had made them."""
+    from datatrial.engine.progress import ProgressDisplay
+    from datatrial.importing import prepare
+
+    with explained():
+        found = prepare(arms, store, baseline=baseline, leave_out=leave_out or ())
+        with ProgressDisplay(found.steps, found.store, found.slots, err) as display:
+            results = found.run(display)
+    for table in results.tables():
+        print_table(table)
+    for note in found.notes:
+        out.print(Text(note, style="dim"), soft_wrap=True)
+    out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)

@@ -1,0 +1,204 @@
+"""Results that lm-eval logged, read as what our own benchmarks make of a model's answers."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from datatrial.errors import DataError
+from datatrial.evaluation._answers import Item
+from datatrial.evaluation._logs import is_of_one_run, task_of
+from datatrial.evaluation._outcome import Outcome, Sample
+from datatrial.evaluation._right import Scored, worth
+from datatrial.records import read_json
+
+# A run of lm-eval, as its results file tells of it.
+_OF_RUN = ("lm_eval_version", "system_instruction", "fewshot_as_multiturn", "chat_template_sha")
+_OF_CONFIG = ("limit", "gen_kwargs", "fewshot_seed")
+# Settings of a task that its items' hashes tell better, or that name places rather than contents.
+_UNSAID = {"task", "task_alias", "tag", "metadata", "dataset_path", "dataset_kwargs", "fewshot_config", "num_fewshot"}
+_NEEDED = ("doc_id", "filter", "metrics", "target", "arguments", "filtered_resps")
+HASHES = {"doc_hash": "document", "prompt_hash": "prompt", "target_hash": "target"}
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One benchmark of one model."""
+
+    items: Mapping[str, Mapping[int, Item]]
+    outcome: Outcome
+    asked: list[dict[str, str]]  # of each item: its name, and digests of what the model was asked
+    settings: Mapping[str, Mapping[str, Any]]  # of each task: how it was asked and scored
+
+
+def read(benchmark: str, tasks: Sequence[str], files: Sequence[Path]) -> Logged:
+    """Reads the samples of a benchmark's tasks and the results beside them.
+
+    Raises: DataError naming the file and the line that cannot be used.
+    """
+    samples = {task: file for file in files if (task := task_of(file))}
+    runs = [(file, read_json(file)) for file in files if not task_of(file)]
+    results = {task: next(run for file, run in runs if is_of_one_run(file, samples[task])) for task in tasks}
+    lines = {task: _lines(samples[task], task, results[task]) for task in tasks}
+    outcome = Outcome(
+        results=_numbers(benchmark, results),
+        samples={task: [_sample(line) for line in lines[task]] for task in tasks},
+        higher_is_better={task: _higher_is_better(task, results[task]) for task in tasks},
+        fewshot={task: _shots(task, results[task]) for task in tasks},
+        scoring={},
+        failures={},
+        notes=sorted({f"imported from what lm-eval {run.get('lm_eval_version', '')} logged" for _, run in runs}),
+    )
+    return Logged(
+        items={task: _items(task, lines[task], results[task]) for task in tasks},
+        outcome=outcome,
+        asked=[_digests(task, line) for task in tasks for line in _first_filter(lines[task])],
+        settings={task: _settings(task, results[task]) for task in tasks},
+    )
+
+
+def _lines(file: Path, task: str, run: Line) -> list[Line]:
+    """The samples of a task, filter by filter, items in order: several processes log theirs one after the other."""
+    lines = []
+    for number, text in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        if text:
+            lines.append(_line(file, number, text))
+    filters = list(dict.fromkeys(line["filter"] for line in lines))
+    lines.sort(key=lambda line: (filters.index(line["filter"]), line["doc_id"]))
+    for (name, item), same in groupby(lines, key=lambda line: (line["filter"], line["doc_id"])):
+        if len(list(same)) > 1:
+            raise DataError(f"{file}: item {item} is there twice (filter {name}); score the task again")
+    expected = ((run.get("n-samples") or {}).get(task) or {}).get("effective")
+    found = len({line["doc_id"] for line in lines})
+    if not found or (expected is not None and found != expected):
+        raise DataError(f"{file}: holds {found} items of {expected or 'none'}; copy the whole file, or score it again")
+    return lines
+
+
+def _line(file: Path, number: int, text: str) -> Line:
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        raise DataError(
+            f"{file}: line {number} is not JSON ({error}); copy the whole file, or score it again"
+        ) from error
+    lacking = [key for key in (*_NEEDED, *HASHES) if key not in line]
+    if lacking:
+        raise DataError(f"{file}: line {number} has no {lacking[0]!r}; score it again with a newer lm-eval")
+    found: Line = line
+    return found
+
+
+def _numbers(benchmark: str, results: Mapping[str, Line]) -> dict[str, Mapping[str, Any]]:
+    """lm-eval's own numbers: of each task, and of a group where all of its tasks are of one run."""
+    own = {task: (run.get("results") or {}).get(task) or {} for task, run in results.items()}
+    runs = list(results.values())
+    whole = (runs[0].get("results") or {}).get(benchmark) if all(run is runs[0] for run in runs) else None
+    return {benchmark: whole, **own} if whole else own
+
+
+def _sample(line: Line) -> Sample:
+    metrics = {metric: line.get(metric) for metric in line["metrics"]}
+    return Sample(int(line["doc_id"]), line["filter"], metrics, [_answer(a) for a in line["filtered_resps"]], [])
+
+
+def _answer(logged: Any) -> Any:
+    # A log-likelihood and whether the text is what the model would write; lm-eval logs both as texts.
+    if isinstance(logged, list) and len(logged) == 2 and str(logged[1]) in ("True", "False"):
+        return float(logged[0]), str(logged[1]) == "True"
+    return logged
+
+
+def _items(task: str, lines: Sequence[Line], run: Line) -> dict[int, Item]:
+    first = list(_first_filter(lines))
+    config = _config(task, run)
+    if config.get("output_type") != "multiple_choice":
+        return {int(line["doc_id"]): _item(task, line, _question(task, run, line, 0), (), {}) for line in first}
+    asked = [_choices(task, line, run) for line in first]
+    scored = [
+        Scored(
+            line["doc"] if isinstance(line.get("doc"), Mapping) else {},
+            choices,
+            str(line["target"]),
+            tuple(_answer(answer)[0] for answer in line["filtered_resps"][: len(choices)]),
+            {metric: line.get(metric) for metric in line["metrics"]},
+        )
+        for line, (_, choices) in zip(first, asked, strict=True)
+    ]
+    found = zip(first, asked, worth(scored), strict=True)
+    return {
+        int(line["doc_id"]): _item(task, line, question, choices, sure) for line, (question, choices), sure in found
+    }
+
+
+def _item(task: str, line: Line, question: str, choices: tuple[str, ...], sure: Mapping[str, Sequence[float]]) -> Item:
+    return Item(f"{task}:{line['doc_id']}", task, question, choices, str(line["target"]), sure)
+
+
+def _choices(task: str, line: Line, run: Line) -> tuple[str, tuple[str, ...]]:
+    """The question and its choices, from the requests: each is a text and how it could go on."""
+    requests = _requests(line)
+    if "acc_mutual_info" in line["metrics"]:  # each choice is also asked by itself
+        requests = requests[: len(requests) // 2]
+    delimiter = _delimiter(_config(task, run), run)
+    endings = [str(request[1]).removeprefix(delimiter) for request in requests]
+    if len({request[0] for request in requests}) > 1:  # the choices come before one common ending, as in WinoGrande
+        return endings[0], tuple(_question(task, run, line, place) for place in range(len(requests)))
+    return _question(task, run, line, 0), tuple(endings)
+
+
+def _question(task: str, run: Line, line: Line, place: int) -> str:
+    """A prompt without the examples before it, as far as their number tells where they end."""
+    prompt, shots = str(_requests(line)[place][0]), _shots(task, run)
+    delimiter = _config(task, run).get("fewshot_delimiter") or "\n\n"
+    if not shots or run.get("chat_template"):
+        return prompt
+    parts = prompt.split(delimiter)  # all examples are written like the question, so each has as many parts
+    return delimiter.join(parts[-max(1, len(parts) // (shots + 1)) :])
+
+
+def _delimiter(config: Line, run: Line) -> str:
+    """What lm-eval puts between a question and a choice; nothing in a chat, unless it begins the answer itself."""
+    return "" if run.get("chat_template") and not config.get("gen_prefix") else config.get("target_delimiter", " ")
+
+
+def _requests(line: Line) -> list[list[Any]]:
+    return [list(request.values()) for request in line["arguments"].values()]
+
+
+def _first_filter(lines: Sequence[Line]) -> Iterator[Line]:
+    return (line for line in lines if line["filter"] == lines[0]["filter"])
+
+
+def _digests(task: str, line: Line) -> dict[str, str]:
+    rest = [[request[1:], request[0] if n else ""] for n, request in enumerate(_requests(line))]
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    hashes = {name: str(line[key]) for key, name in HASHES.items()}
+    return {"item": f"{task}:{line['doc_id']}", **hashes, "request": digest}
+
+
+def _higher_is_better(task: str, run: Line) -> dict[str, bool]:
+    said = (run.get("higher_is_better") or {}).get(task) or {}
+    listed = {m["metric"]: m.get("higher_is_better") for m in _config(task, run).get("metric_list") or []}
+    return {metric: better for metric, better in {**listed, **said}.items() if isinstance(better, bool)}
+
+
+def _shots(task: str, run: Line) -> int:
+    return int((run.get("n-shot") or {}).get(task) or 0)
+
+
+def _config(task: str, run: Line) -> Line:
+    config: Line = (run.get("configs") or {}).get(task) or {}
+    return config
+
+
+def _settings(task: str, run: Line) -> dict[str, Any]:
+    """How a task was asked and scored, for people to see what differs between two runs."""
+    own = {key: value for key, value in _config(task, run).items() if key not in _UNSAID}
+    of_run = {key: run.get(key) for key in _OF_RUN} | {key: (run.get("config") or {}).get(key) for key in _OF_CONFIG}
+    return {**own, **of_run, "version": (run.get("versions") or {}).get(task), "num_fewshot": _shots(task, run)}

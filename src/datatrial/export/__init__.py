@@ -1,0 +1,1 @@
+"""What a study found, in the forms that other tools read."""

@@ -1,0 +1,242 @@
+"""Verdicts on results that lm-eval logged: each folder a model, an arm one model or one for each seed."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datatrial.component import did_you_mean
+from datatrial.engine import schedule
+from datatrial.engine.local import LocalExecutor, slots
+from datatrial.engine.schedule import Listener
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store
+from datatrial.errors import DataError
+from datatrial.evaluation._logs import Logs
+from datatrial.externals import Lock, Resolver
+from datatrial.imported import Imported
+from datatrial.records import EvaluationRun
+from datatrial.report.page import MissingRun, Report, ReportArm
+from datatrial.same_items import Asked, mismatch
+from datatrial.statistics.contrasts import Contrasts
+from datatrial.study import NAME
+
+if TYPE_CHECKING:
+    from datatrial.report.tables import TextTable
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that lm-eval scored: a folder, the arm that it belongs to, and the seed if there is one."""
+
+    arm: str
+    seed: int | None
+    folder: str  # as it was named
+    logs: Logs
+
+    @classmethod
+    def parse(cls, text: str) -> "Source":
+        """Reads `folder`, `name=folder` or `name=folder:seed`; an arm without a name is called like its folder.
+
+        Raises: DataError for a folder that holds no samples, or a name that is none.
+        """
+        name, equals, rest = text.partition("=")
+        if not equals or Path(text).is_dir():
+            name, rest = "", text
+        folder, colon, seed = rest.rpartition(":")
+        numbered = bool(colon) and seed.isdecimal() and not Path(rest).is_dir()
+        named = folder if numbered else rest
+        arm = name or Path(named).absolute().name
+        if not re.fullmatch(NAME, arm):
+            raise DataError(f"{text}: {arm!r} is no name for an arm; give one: name={rest}")
+        return cls(arm, int(seed) if numbered else None, named, Logs.read(Path(named).absolute()))
+
+    @property
+    def said(self) -> str:
+        """The arm and its seed, for messages."""
+        return self.arm if self.seed is None else f"{self.arm}, seed {self.seed}"
+
+    def input(self, benchmark: str) -> str:
+        return f"{self.arm}/{'-' if self.seed is None else self.seed}/{benchmark}"
+
+
+@dataclass(frozen=True)
+class Import:
+    """Folders of lm-eval as the arms of a trial, the baseline first."""
+
+    sources: tuple[Source, ...]
+    benchmarks: tuple[str, ...]
+    store: Store
+
+    @property
+    def baseline(self) -> str:
+        return self.sources[0].arm
+
+    @cached_property
+    def runs(self) -> dict[EvaluationRun, Step]:
+        """The result of each benchmark for each model, benchmark by benchmark."""
+        resolver = Resolver(Lock(None), remembered=self.store.root / "file-digests.json")
+        return {
+            EvaluationRun(source.arm, source.seed, benchmark, source.input(benchmark)): _step(
+                source, benchmark, resolver
+            )
+            for source in self.sources
+            for benchmark in self.benchmarks
+            if benchmark in source.logs.benchmarks
+        }
+
+    @cached_property
+    def report(self) -> Step:
+        """The report over all of it."""
+        inputs = {run.input: step for run, step in self.runs.items()}
+        contrasts = Contrasts(runs=tuple(self.runs), baseline=self.baseline)
+        report = Report(
+            name="imported-results",
+            about="Results that lm-eval logged; nothing was trained or scored here.",
+            baseline=self.baseline,
+            arms=tuple(ReportArm(name=arm, description=said) for arm, said in self._models.items()),
+            runs=tuple(self.runs),
+            missing=tuple(self._missing()),
+            study=self._listed(),
+        )
+        return Step(report, {**inputs, "contrasts": Step(contrasts, inputs, label="contrasts")}, label="report")
+
+    @property
+    def steps(self) -> list[Step]:
+        """Every step, each after its inputs."""
+        return [
+            *{step.digest: step for step in self.runs.values()}.values(),
+            self.report.inputs["contrasts"],
+            self.report,
+        ]
+
+    @property
+    def slots(self) -> int:
+        return slots(None, "cpu")
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left aside, and what lm-eval itself says differs between the arms."""
+        older = [
+            f"{source.said}: of {n + 1} files of {task}'s samples the newest is used"
+            for source in self.sources
+            for task, n in source.logs.older.items()
+        ]
+        versions = {str(run.get("lm_eval_version")) for source in self.sources for run in source.logs.runs}
+        mixed = f"scored by different versions of lm-eval: {', '.join(sorted(versions))}"
+        return [*older, *([mixed] if len(versions) > 1 else [])]
+
+    def run(self, listen: Listener) -> "Imports":
+        """Reads what the store lacks, and compares the arms.
+
+        Raises: DataError where a file cannot be read, or two arms were not asked the same.
+        """
+        self.store.open()
+        with LocalExecutor(self.store, None, "cpu") as executor:
+            for goals in (list(self.runs.values()), [self.report]):
+                outcome = schedule.run(goals, self.store, executor, listen)
+                if outcome.failed:
+                    raise DataError("\n".join(outcome.failed.values()))
+                if self.report not in goals:
+                    self._check()
+        return Imports(self.store.path(self.report), self.store.path(self.report.inputs["contrasts"]))
+
+    def _check(self) -> None:
+        problems = [problem for benchmark in self.benchmarks for problem in self._mismatches(benchmark)]
+        if problems:
+            raise DataError("\n".join(problems))
+
+    def _mismatches(self, benchmark: str) -> Iterator[str]:
+        """The models that were asked something else than the first that has the benchmark."""
+        (first, step), *others = ((run, step) for run, step in self.runs.items() if run.benchmark == benchmark)
+        asked = Asked.read(self.store.path(step))
+        for run, step in others:
+            if found := mismatch(asked, Asked.read(self.store.path(step))):
+                named = " and ".join(r.arm if r.seed is None else f"{r.arm}, seed {r.seed}" for r in (first, run))
+                what = "".join(f"\n  {line}" for line in found)
+                how = f"score both with the same settings of lm-eval, or leave it out: --leave-out {benchmark}"
+                yield f"{benchmark}: {named} cannot be compared on it:{what}\n  {how}"
+
+    def _missing(self) -> Iterator[MissingRun]:
+        for source in self.sources:
+            for benchmark in self.benchmarks:
+                if benchmark not in source.logs.benchmarks:
+                    reason = "its folder holds no samples of it"
+                    yield MissingRun(arm=source.arm, seed=source.seed, benchmark=benchmark, reason=reason)
+
+    @property
+    def _models(self) -> dict[str, str]:
+        models: dict[str, dict[str, None]] = {}
+        for source in self.sources:
+            models.setdefault(source.arm, {})[source.logs.model] = None
+        return {arm: ", ".join(found) for arm, found in models.items()}
+
+    def _listed(self) -> str:
+        """The folders and models, for the report's provenance."""
+        lines = [f"{source.said}: {source.logs.model}, logged in {source.folder}" for source in self.sources]
+        return "\n".join(["# no study: results imported from lm-eval", *lines])
+
+
+@dataclass(frozen=True)
+class Imports:
+    """Where an import's results lie."""
+
+    folder: Path  # of `report.html` and `tables/`
+    contrasts: Path
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def tables(self) -> "list[TextTable]":
+        """The report's tables in words."""
+        from datatrial.report.analysis import Analysis
+        from datatrial.report.tables import benchmark_table, contrasts_table
+
+        analysis = Analysis.read(self.contrasts)
+        return [benchmark_table(analysis, intervals=False), contrasts_table(analysis)]
+
+
+def prepare(arms: Sequence[str], store: Path, *, baseline: str = "", leave_out: Collection[str] = ()) -> Import:
+    """Finds what the folders hold; `arms` are read as by `Source.parse`, the baseline is the first of them by default.
+
+    Raises: DataError for folders without samples, for arms or benchmarks that cannot be told apart or are not there.
+    """
+    sources = [Source.parse(text) for text in arms]
+    names = list(dict.fromkeys(source.arm for source in sources))
+    if len(names) < 2:
+        raise DataError("there is nothing to compare: name the folders of two arms, as in base=runs/base new=runs/new")
+    if baseline and baseline not in names:
+        raise DataError(f"--baseline: no arm is called {baseline!r}; {did_you_mean(baseline, names)}")
+    _check_seeds(sources)
+    first = baseline or names[0]
+    sources.sort(key=lambda source: source.arm != first)
+    found = list(dict.fromkeys(name for source in sources for name in source.logs.benchmarks))
+    for name in leave_out:
+        if name not in found:
+            raise DataError(f"--leave-out: no benchmark is called {name!r}; {did_you_mean(name, found)}")
+    kept = tuple(name for name in found if name not in leave_out)
+    arms_of = {name: {source.arm for source in sources if name in source.logs.benchmarks} for name in kept}
+    if not any(first in arms and len(arms) > 1 for arms in arms_of.values()):
+        raise DataError(
+            f"{first}: no benchmark is both in the baseline and in another arm; leave fewer out, or score it"
+        )
+    return Import(tuple(sources), kept, Store(store))
+
+
+def _check_seeds(sources: Sequence[Source]) -> None:
+    seeds: dict[str, list[int | None]] = {}
+    for source in sources:
+        seeds.setdefault(source.arm, []).append(source.seed)
+    for arm, given in seeds.items():
+        if len(given) > 1 and (None in given or len(set(given)) < len(given)):
+            raise DataError(f"{arm}: {len(given)} folders need a seed each: {arm}=FOLDER:0 {arm}=FOLDER:1")
+
+
+def _step(source: Source, benchmark: str, resolver: Resolver) -> Step:
+    logs = source.logs
+    task = Imported(benchmark=benchmark, tasks=logs.benchmarks[benchmark], files=logs.files(benchmark))
+    externals = {name: resolver.resolve(need) for name, need in task.needs().items()}
+    return Step(task, {}, externals, f"{benchmark} of {source.said}")

@@ -1,0 +1,113 @@
+"""What two arms differ in besides their data: every such difference is another explanation of what was found."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datatrial.records import read_json
+from datatrial.report._findings import Findings, record_of
+from datatrial.report.wording import count, listed, share
+
+ABOUT_DATA = ("kind", "version", "seed", "init_seed")  # settings that say nothing of how an arm was treated
+COUNTED = {"examples_seen": "examples trained on", "tokens_seen": "tokens trained on", "passes": "passes over the data"}
+NEARLY = 0.1  # relative difference of a count from which on it is named
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an arm was made, of one of its seeds."""
+
+    stages: tuple[Mapping[str, Any], ...]  # settings of each training stage
+    starts: str  # what the first stage goes on from
+    counts: Mapping[str, float]  # of all stages together
+    cut: float  # share of the examples that lost their end
+    software: Mapping[str, str]
+    devices: frozenset[str]
+    seeds: frozenset[int | None] = field(default_factory=frozenset)
+
+
+def recipes(findings: Findings) -> dict[str, Recipe]:
+    """The recipe of each arm that has results."""
+    of_arm = {arm: [stage for stage in findings.settings.stages if stage.arm == arm] for arm in findings.analysis.arms}
+    return {
+        arm: _recipe(findings, arm, [s.input for s in stages if s.seed == stages[0].seed])
+        for arm, stages in of_arm.items()
+    }
+
+
+def confounds(one: Recipe, other: Recipe) -> list[str]:
+    """In words, all that the recipes differ in other than the data; a share of training of the other arm first."""
+    return [*_order(one, other), *_settings(one, other), *_counts(one, other), *_surroundings(one, other)]
+
+
+def _recipe(findings: Findings, arm: str, inputs: Sequence[str]) -> Recipe:
+    paths = [findings.inputs[name] for name in inputs]
+    records, trained = [record_of(path) for path in paths], [read_json(path / "training.json") for path in paths]
+    tasks = tuple((record.get("recipe") or {}).get("task") or {} for record in records)
+    examples = sum(found.get("examples") or 0 for found in trained)
+    counts = {name: float(sum(found.get(name) or 0 for found in trained)) for name in COUNTED}
+    policies = [(record.get("recipe") or {}).get("inputs", {}).get("policy", "") for record in records[:1]]
+    return Recipe(
+        stages=tasks,
+        starts=policies[0] if policies else "",
+        counts=counts,
+        cut=sum(found.get("truncated") or 0 for found in trained) / examples if examples else 0.0,
+        software={name: version for record in records for name, version in (record.get("packages") or {}).items()},
+        devices=frozenset(str(record["device"]) for record in records if record.get("device")),
+        seeds=frozenset(run.seed for run in findings.settings.runs if run.arm == arm),
+    )
+
+
+def _order(one: Recipe, other: Recipe) -> Iterator[str]:
+    kinds = [[str(task.get("kind")) for task in recipe.stages] for recipe in (one, other)]
+    if not kinds[0] or not kinds[1]:
+        return  # against a model that was not trained, training is the question
+    if kinds[0] != kinds[1]:
+        yield f"stages: {' → '.join(kinds[0])} against {' → '.join(kinds[1])}"
+    if one.starts != other.starts:
+        yield "starting from another model"
+
+
+def _settings(one: Recipe, other: Recipe) -> Iterator[str]:
+    """Settings of stages of one kind, at one place, that differ."""
+    for ours, theirs in zip(one.stages, other.stages, strict=False):
+        if ours.get("kind") != theirs.get("kind"):
+            continue
+        for name in sorted(ours.keys() | theirs.keys()):
+            if name not in ABOUT_DATA and ours.get(name) != theirs.get(name):
+                yield f"{ours['kind']} {name}: {_said(ours.get(name))} against {_said(theirs.get(name))}"
+
+
+def _counts(one: Recipe, other: Recipe) -> Iterator[str]:
+    if not one.stages or not other.stages:
+        return
+    for name, words in COUNTED.items():
+        ours, theirs = one.counts[name], other.counts[name]
+        if not math.isclose(ours, theirs, rel_tol=NEARLY):
+            written = [f"{value:.2g}" if name == "passes" else count(value) for value in (ours, theirs)]
+            yield f"{words}: {written[0]} against {written[1]}"
+    if abs(one.cut - other.cut) > NEARLY / 10:
+        yield f"examples cut short: {share(one.cut)} against {share(other.cut)}"
+
+
+def _surroundings(one: Recipe, other: Recipe) -> Iterator[str]:
+    both = one.software.keys() & other.software.keys()
+    versions = [f"{name} {one.software[name]} against {other.software[name]}" for name in sorted(both)
+                if one.software[name] != other.software[name]]  # fmt: skip
+    if versions:
+        yield f"packages: {listed(versions)}"
+    if one.devices and other.devices and one.devices != other.devices:
+        yield f"device: {listed(sorted(one.devices))} against {listed(sorted(other.devices))}"
+    if one.stages and other.stages and one.seeds != other.seeds:
+        yield f"seeds: {_numbers(one.seeds)} against {_numbers(other.seeds)}"
+
+
+def _numbers(seeds: frozenset[int | None]) -> str:
+    return listed([str(seed) for seed in sorted(seed for seed in seeds if seed is not None)])
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_said(inner)}" for key, inner in value.items()) + "}"
+    return "the default" if value is None else str(value)

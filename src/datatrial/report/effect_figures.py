@@ -1,0 +1,100 @@
+"""Charts of what was found: every difference, capability against safety, and scores along a sweep."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from datatrial.report.figures import ACCENT, INK, MUTED, STYLE, name_points
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from datatrial.records import ArmScore, Contrast
+
+Swept = tuple[float, "ArmScore"]  # a value of the setting, and the score there
+
+
+def tradeoff_figure(arms: Sequence[tuple[str, "ArmScore", "ArmScore"]]) -> "Figure":
+    """Each arm's capability (rightwards) and safety (upwards), in points, with 95% intervals."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for _, capability, safety in arms:
+            colour = MUTED if capability.baseline else ACCENT
+            _cross(axes, capability, safety, colour)
+        axes.set_xlabel("capability: mean of the benchmarks, points")
+        axes.set_ylabel("safety, points")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(True, axis="x")
+        points = [(100 * capability.estimate, 100 * safety.estimate) for _, capability, safety in arms]
+        name_points(figure, axes, points, [name for name, _, _ in arms])
+    return figure
+
+
+def _cross(axes: Any, capability: "ArmScore", safety: "ArmScore", colour: str) -> None:
+    x, y = 100 * capability.estimate, 100 * safety.estimate
+    axes.plot([100 * capability.low, 100 * capability.high], [y, y], color=colour, linewidth=1.2, zorder=2)
+    axes.plot([x, x], [100 * safety.low, 100 * safety.high], color=colour, linewidth=1.2, zorder=2)
+    axes.plot([x], [y], color=colour, marker="o", markersize=5, zorder=3)
+
+
+def sweep_figure(scores: Sequence[Swept], setting: str, baseline: "ArmScore | None", scale: int) -> "Figure":
+    """Scores with 95% intervals along a setting's values; the baseline as a line."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+    values = [value for value, _ in scores]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 2.5), layout="constrained")
+        axes = figure.subplots()
+        if baseline:
+            axes.axhline(scale * baseline.estimate, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        for value, score in scores:
+            axes.plot([value] * 2, [scale * score.low, scale * score.high], color=ACCENT, linewidth=1.2, zorder=2)
+        axes.plot(
+            values,
+            [scale * score.estimate for _, score in scores],
+            color=ACCENT,
+            linewidth=1.4,
+            marker="o",
+            markersize=4,
+        )
+        if min(values) > 0 and max(values) >= 4 * min(values):
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(FixedLocator(values))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.minorticks_off()
+        axes.set_xlabel(setting)
+        axes.spines["left"].set_visible(False)
+    return figure
+
+
+def forest_figure(contrasts: Sequence["Contrast"], names: Sequence[str]) -> "Figure":
+    """Differences in points with 95% intervals, one below the other; filled where they are detectable."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from datatrial.statistics.verdict import UNDETECTED
+
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(6.4, 0.6 + 0.22 * len(contrasts)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+        for row, contrast in enumerate(contrasts):
+            found = contrast.verdict != UNDETECTED
+            colour = ACCENT if found else INK
+            axes.plot([100 * contrast.low, 100 * contrast.high], [row, row], color=colour, linewidth=1.2, zorder=2)
+            face = colour if found else "white"
+            axes.plot([100 * contrast.estimate], [row], color=colour, marker="o", markersize=4, markerfacecolor=face)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel("difference, points")
+        axes.spines["left"].set_visible(False)
+    return figure

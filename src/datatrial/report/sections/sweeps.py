@@ -1,0 +1,78 @@
+"""Scores along each setting that the study sweeps, and from where on more of it makes no difference that shows."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from datatrial.records import ArmScore
+from datatrial.report._findings import Findings
+from datatrial.report._html import render
+from datatrial.report.analysis import Analysis
+from datatrial.report.effect_figures import sweep_figure
+from datatrial.report.figures import inline_svg
+from datatrial.report.page import ReportVariant
+from datatrial.report.wording import listed, number
+from datatrial.statistics.verdict import UNDETECTED
+
+TITLE = "Along the sweeps"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The arms of one sweep, by rising value."""
+
+    arm: str
+    setting: str
+    variants: tuple[ReportVariant, ...]
+
+
+def body(findings: Findings) -> Markup:
+    analysis = findings.analysis
+    shown = []
+    for sweep in sweeps(findings):
+        figures = []
+        for endpoint in analysis.benchmarks:
+            if len(scores := along(analysis, sweep, endpoint)) > 1:
+                title = f"{endpoint} by {sweep.setting} of {sweep.arm}"
+                figure = sweep_figure(
+                    scores, sweep.setting, analysis.score(analysis.baseline, endpoint), analysis.scale(endpoint)
+                )
+                figures.append((endpoint, inline_svg(figure, title), enough(analysis, sweep, endpoint)))
+        if figures:
+            shown.append((sweep, figures))
+    return render("sweeps.html", sweeps=shown, baseline=analysis.baseline) if shown else Markup()
+
+
+def sweeps(findings: Findings) -> list[Sweep]:
+    """The study's sweeps, in its order."""
+    found: dict[tuple[str, str], list[ReportVariant]] = {}
+    for variant in findings.settings.variants:
+        if variant.value is not None:
+            found.setdefault((variant.of, variant.what), []).append(variant)
+    return [Sweep(*of, tuple(sorted(some, key=lambda v: v.value or 0.0))) for of, some in found.items()]
+
+
+def along(analysis: Analysis, sweep: Sweep, endpoint: str) -> list[tuple[float, ArmScore]]:
+    """The scores of a sweep's arms on one endpoint."""
+    found = ((variant.value, analysis.score(variant.name, endpoint)) for variant in sweep.variants)
+    return [(value, score) for value, score in found if value is not None and score]
+
+
+def enough(analysis: Analysis, sweep: Sweep, endpoint: str) -> str:
+    """From which value on no difference to the largest one is detectable, and how large one would have had to be."""
+    *others, largest = sweep.variants
+    contrasts = [(v, analysis.contrast(v.name, largest.name, endpoint)) for v in others]
+    known = [(v, c) for v, c in contrasts if c]
+    if not known:
+        return ""
+    differing = [place for place, (_, c) in enumerate(known) if c.verdict != UNDETECTED]
+    alike = known[max(differing, default=-1) + 1 :]
+    top = f"{sweep.setting} = {largest.value:g}"
+    if not alike:
+        return f"Every smaller value differs detectably from {top}."
+    blind = max(c.detectable for _, c in alike)
+    values = listed([f"{v.value:g}" for v, _ in alike])
+    return (
+        f"From {sweep.setting} = {alike[0][0].value:g} on, no difference to {top} was detected (at {values}; one of "
+        f"{number(blind, analysis.scale(endpoint))} points most likely would have been)."
+    )

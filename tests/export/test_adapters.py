@@ -1,0 +1,121 @@
+"""Adapters as folders that PEFT reads, each with a model card."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from datatrial.engine.step import Step
+from datatrial.export._finished import Finished
+from datatrial.export.adapters import BaseModel, base_of
+from datatrial.export.card import plain
+from datatrial.hub import HubExternal
+from datatrial.models.hub import Hub
+from datatrial.records import HubFiles, read_json
+
+pytestmark = pytest.mark.slow
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    found = re.match(r"---\n(.*?)---\n", card, re.DOTALL)
+    assert found
+    read: dict[str, Any] = yaml.safe_load(found[1])
+    return read
+
+
+def test_every_trained_run_has_an_adapter_and_nothing_of_the_base_but_its_tokenizer(exported: Path) -> None:
+    folders = {path.name: {file.name for file in path.iterdir()} for path in (exported / "adapters").iterdir()}
+    assert set(folders) == {"careful-seed-0", "careful+pairs-seed-0"}
+    for files in folders.values():
+        assert files == {
+            "README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"
+        }  # fmt: skip
+
+
+def test_peft_loads_it_as_the_policy_that_was_scored(exported: Path, finished: Finished) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from datatrial.policies import load_policy
+
+    run = next(run for run, _ in finished.runs if run.arm == "careful+pairs")
+    folder = exported / "adapters" / "careful+pairs-seed-0"
+    base = AutoModelForCausalLM.from_pretrained(finished.model(run.policy).weights, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, str(folder), use_safetensors=True).eval()
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    scored, own = load_policy(finished.store.path(run.policy), "cpu")
+    ids = tokenizer("Question: who?\n\nAnswer: me", return_tensors="pt")["input_ids"]
+    assert torch.equal(ids, own("Question: who?\n\nAnswer: me", return_tensors="pt")["input_ids"])
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, scored(ids).logits)
+        with model.disable_adapter():
+            assert not torch.equal(model(ids).logits, scored(ids).logits)
+
+
+def test_the_config_names_no_place_on_this_machine(exported: Path) -> None:
+    config = read_json(exported / "adapters" / "careful-seed-0" / "adapter_config.json")
+    assert config["base_model_name_or_path"] is None  # the study trained it: it has no name elsewhere
+    assert config["r"] == 4
+
+
+def test_a_base_from_the_hub_is_named_with_its_commit(finished: Finished) -> None:
+    external = HubExternal(HubFiles("org/base", "model"), "c0ffee" * 6 + "beef")
+    start = Step(Hub(path="org/base"), {}, {"weights": external})
+    trained = SimpleNamespace(inputs={"policy": start})
+    run: Any = SimpleNamespace(stages=((None, trained),))
+    without_adapter: Any = SimpleNamespace(model=lambda _: SimpleNamespace(adapter=None))
+    base = base_of(without_adapter, run)
+    assert (base.repo, base.revision) == ("org/base", external.commit)
+    assert base.words == f"`org/base` at `{external.commit}`"
+    on_adapter: Any = SimpleNamespace(model=lambda step: SimpleNamespace(adapter="a" if step is first else None))
+    first = Step(Hub(path="org/adapter"), {"base": start}, {"weights": external})
+    trained.inputs["policy"] = first
+    assert base_of(on_adapter, run).repo == "org/base"
+
+
+def test_a_local_base_is_named_without_its_folder(tmp_path: Path) -> None:
+    words = BaseModel(Step(Hub(path=str(tmp_path / "my-base")))).words
+    assert "my-base" in words
+    assert str(tmp_path) not in words
+
+
+def test_the_card_says_what_it_was_trained_on_and_how(exported: Path) -> None:
+    card = (exported / "adapters" / "careful+pairs-seed-0" / "README.md").read_text(encoding="utf-8")
+    assert front_matter(card) == {
+        "library_name": "peft", "pipeline_tag": "text-generation", "tags": ["datatrial", "lora", "sft", "dpo"]
+    }  # fmt: skip
+    assert re.search(r"\| careful \| 30 \| demonstrations \| \S+ \| micro-world 3 \| program \| 10 left out: ", card)
+    recipe = yaml.safe_load(card.partition("## How it was trained\n\n```yaml\n")[2].partition("```")[0])
+    assert [(stage["stage"], stage["settings"]["learning_rate"]) for stage in recipe] == [("sft", 1e-3), ("dpo", 1e-3)]
+
+
+def test_the_card_has_the_studys_findings_and_cautions(exported: Path, finished: Finished) -> None:
+    card = (exported / "adapters" / "careful+pairs-seed-0" / "README.md").read_text(encoding="utf-8")
+    analysis = finished.findings.analysis
+    for benchmark in ("science", "stories", "safety"):
+        delta = analysis.delta("careful+pairs", benchmark)
+        assert delta
+        [line] = [line for line in card.splitlines() if line.startswith(f"| {benchmark} (")]
+        assert f"| {delta.verdict} |" in line
+        assert line.count("[") >= 2  # intervals of the score and of the difference
+    assert r"- Pairs help \| a \<lot\>: careful+pairs − careful on science was expected to be better: **" in card
+    assert "This is a toy" in card
+    assert "single seed" in card or "one seed" in card
+
+
+def test_an_own_score_is_that_of_the_run_and_not_the_arms_mean(finished: Finished) -> None:
+    from datatrial.export.card import _own
+
+    run = next(run for run, _ in finished.runs if run.arm == "careful")
+    summary = read_json(finished.store.path(run.scores["science"]) / "summary.json")
+    assert _own(finished, run, "science") == summary["metrics"]["acc"]
+    assert _own(finished, replace(run, scores={}), "science") is None
+
+
+def test_names_cannot_break_a_card() -> None:
+    assert plain("a\n# b | *c* <d> `e` [f](g)") == r"a \# b \| \*c\* \<d\> \`e\` \[f\](g)"
