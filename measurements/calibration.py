@@ -22,8 +22,9 @@ from datatrial.statistics._evidence import Evidence
 from datatrial.statistics._influence import GroupSafety, Influence, Mean
 from datatrial.statistics._one_seed import adjusted_wald, exact_p
 from datatrial.statistics._unevenness import unevenness
-from datatrial.statistics.critical import ALPHA, critical_value
+from datatrial.statistics.critical import critical_value
 from datatrial.statistics.families import CONFIRMATORY, adjusted
+from datatrial.statistics.levels import ALPHA
 
 LEVEL_BAND, COVERAGE_BAND = (0.03, 0.06), (0.93, 0.97)
 WORKERS = 2
@@ -332,11 +333,11 @@ def table(cells: Sequence[object], run: Callable[..., str], studies: int, head: 
 
 
 HEADS = {
-    "accuracy": "| seeds | items | accuracy | correlation | spread of seeds, points | true gain, points | share of seeds "
+    "accuracy": "| seeds | items | accuracy | correlation | spread of seeds, points | true gain | share of seeds "
     "| level, % | coverage, % | Satterthwaite misses, % | one run each, unpaired, misses, % |",
     "safety": "| seeds | sentences a group | spread of seeds | share of seeds | levels of 13 groups, % "
     "| the farthest of them | level of their mean, % | level of unevenness, % | family-wise error, % |",
-    "families": "| seeds | arms × benchmarks | items | spread of seeds | family-wise error, % | without adjustment, % |",
+    "families": "| seeds | arms × benchmarks | items | spread of seeds | family-wise error, % | unadjusted, % |",
 }
 CELLS: dict[str, tuple[Callable[[], Iterator[Any]], Callable[..., str]]] = {
     "accuracy": (accuracy_cells, accuracy_cell),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.audits._base import Audit
@@ -89,7 +89,14 @@ class Sweep(Settings):
 
     arm: str
     setting: str
-    values: tuple[float, ...] = Field(min_length=2)
+    values: tuple[float, ...]
+
+    @field_validator("values")
+    @classmethod
+    def _several(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < max(2, len(values)):
+            raise PydanticCustomError("sweep", "should give two values or more, each once")
+        return values
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from datatrial.curation.sample import Sample
 from datatrial.errors import DataError
+from datatrial.records import Runtime
 from tests.curation.made import applied, documents, drops, on_disk
 
 TABLE = documents(n=range(100))
@@ -104,3 +105,16 @@ def test_an_unknown_stratum_is_refused_with_the_columns() -> None:
 def test_rows_on_disk_are_sampled_as_those_in_memory(tmp_path: Path) -> None:
     for op in (Sample(n=7), Sample(n=7, by="domain")):
         assert applied(op, on_disk(UNEVEN, tmp_path / str(op.by))).rows.equals(applied(op, UNEVEN).rows)
+
+
+def test_as_many_rows_as_another_data_set_has(tmp_path: Path) -> None:
+    other = on_disk(documents(n=list(range(7))), tmp_path / "other")
+    found = Sample(as_many_as="other").apply(documents(n=list(range(20))), {"other": tmp_path / "other"}, Runtime())
+    assert found.height == other.height == 7
+    assert Sample(as_many_as="other").reads()["other"].name == "other"
+
+
+@pytest.mark.parametrize("settings", [{}, {"n": 3, "as_many_as": "other"}])
+def test_a_sample_has_one_size(settings: dict) -> None:
+    with pytest.raises(ValidationError, match="should give `n`, or `as_many_as`"):
+        Sample(**settings)

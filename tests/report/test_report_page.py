@@ -181,7 +181,7 @@ def test_a_study_with_scores_alone_makes_a_report(fiction: Fiction) -> None:
     report.run(fiction.inputs, out, Runtime())
     _, page = read(out)
     sections = {attrs["id"] for tag, attrs in page.tags if tag == "section"}
-    assert sections == {"summary", "benchmarks", "safety", "contrasts", "explorer", "provenance"}
+    assert sections == {"summary", "benchmarks", "safety", "contrasts", "tradeoff", "explorer", "provenance"}
     assert not (out / "tables" / "claims.md").exists()
 
 

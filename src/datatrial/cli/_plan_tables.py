@@ -22,7 +22,7 @@ from datatrial.estimates.detectable import (
 from datatrial.estimates.devices import Device, Use
 from datatrial.estimates.estimate import Estimates, StepEstimate, Total
 from datatrial.report.wording import listed, plural
-from datatrial.statistics.power import ALPHA, POWER
+from datatrial.statistics.levels import ALPHA, POWER
 from datatrial.steps import ArmRun
 
 _SEED = re.compile(r", seed \d+(?=$| )")

@@ -21,7 +21,7 @@ from datatrial.statistics._one_seed import adjusted_wald, exact_p, is_binary
 from datatrial.statistics._safety_null import SafetyNull
 from datatrial.statistics._sheet import Sheet
 from datatrial.statistics._unevenness import unevenness
-from datatrial.statistics.critical import ALPHA
+from datatrial.statistics.levels import ALPHA
 
 Pair = tuple[str, str]  # arm, against
 Runs = tuple[int, int]  # of the sheet: the arm's, and the one that it is compared with

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datatrial.statistics._influence import Influence
-from datatrial.statistics.critical import ALPHA, POWER, critical_value, p_value
+from datatrial.statistics.critical import critical_value, p_value
+from datatrial.statistics.levels import ALPHA, POWER
 
 Array = npt.NDArray[np.float64]
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from datatrial.statistics._evidence import Evidence
 from datatrial.statistics._influence import Array
-from datatrial.statistics.critical import between, inverted
+from datatrial.statistics.critical import inverted
+from datatrial.statistics.levels import between
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def _p(q: float, items: Array, seeds: Array, freedom: int) -> float:
 
     def critical(alpha: Array) -> Array:
         of_items = chi2.isf(alpha, width) / width
-        return between(of_items, f.isf(alpha, width, known), share, known) if known else of_items
+        value: Array = between(of_items, f.isf(alpha, width, known), share, known) if known else of_items
+        return value
 
     return float(inverted(critical, np.array(q / total)))
 

@@ -2,8 +2,8 @@
 
 Two-sided tests at level `ALPHA`; "detect" is with probability `POWER`. Two arms answer the same items, so what counts
 is how items change between them (Connor 1987; Miller 2024, "Adding error bars to evals", arXiv 2411.00640). Arms
-trained with several seeds are compared by the mean over their seeds, whose variance comes on top. With few seeds the
-normal distribution would promise too much: the quantiles are Student's, with Satterthwaite's degrees of freedom.
+trained with several seeds are compared by the mean over their seeds, seed by seed, whose variance comes on top. With
+few seeds the normal distribution would promise too much: critical values are those of the tests (`critical`).
 
 All in the endpoint's own unit, 0–1. Nothing is imported for it, so that a plan answers at once.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-ALPHA, POWER = 0.05, 0.8
+from datatrial.statistics.levels import ALPHA, POWER, between
+
 _MANY = 1000  # degrees of freedom from which Student's t is taken for normal
 _STEPS, _ROUNDS, _CLOSE = 64, 12, 1e-9
 
@@ -73,25 +74,28 @@ def auc_variance(auc: float, harmful: float, benign: float) -> float:
 
 def _smallest(null: float, other: float, items: float, seeds: Seeds) -> float:
     """The difference at which a test of level ALPHA has POWER, from the item variances without and with it."""
-    freedom = _freedom(null, items, seeds)
-    test, detect = student_quantile(1 - ALPHA / 2, freedom), student_quantile(POWER, freedom)
+    share = seeds.variance / (null + seeds.variance) if seeds.variance else 0.0
+    test, detect = (_critical(p, share, items, seeds) for p in (1 - ALPHA / 2, POWER))
     return test * math.sqrt(null + seeds.variance) + detect * math.sqrt(other + seeds.variance)
 
 
-def _freedom(item_variance: float, items: float, seeds: Seeds) -> float:
-    """Satterthwaite's (1946) degrees of freedom of item variance and seed variance added up."""
+def _critical(p: float, seed_share: float, items: float, seeds: Seeds) -> float:
+    """The quantile of the estimate over its standard error, at the variances' expected shares."""
+    of_items = student_quantile(p, max(2.0, items - 1)) ** 2
     if not seeds.variance:
-        return max(2.0, items - 1)
-    parts = item_variance**2 / max(1.0, items - 1) + seeds.variance**2 / (2 * (seeds.number - 1))
-    return (item_variance + seeds.variance) ** 2 / parts
+        return math.sqrt(of_items)
+    freedom = seeds.number - 1
+    return math.sqrt(float(between(of_items, student_quantile(p, freedom) ** 2, seed_share, freedom)))
 
 
 @lru_cache(maxsize=4096)
 def student_quantile(p: float, freedom: float) -> float:
-    """The quantile of Student's t for 0.5 ≤ p < 1 and any degrees of freedom from 2 (not only whole ones).
+    """The quantile of Student's t for 0.5 ≤ p < 1 and any degrees of freedom from 1 (not only whole ones).
 
     With t = √f · tan θ the density is a power of cos θ, so that the distribution is a short integral. Newton's method.
     """
+    if freedom == 1:
+        return math.tan(math.pi * (p - 0.5))
     normal = NormalDist().inv_cdf(p)
     if freedom >= _MANY:
         return normal

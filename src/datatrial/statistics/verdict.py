@@ -1,7 +1,7 @@
 """What a test says of a difference, in the same few words everywhere."""
 
-from datatrial.statistics.critical import ALPHA
 from datatrial.statistics.declared import Expectation
+from datatrial.statistics.levels import ALPHA
 
 UNDETECTED = "no detectable difference"
 NOT_TESTED = "not tested"

@@ -7,8 +7,8 @@ from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis
 from datatrial.report.wording import number, probability
-from datatrial.statistics.critical import ALPHA
 from datatrial.statistics.endpoints import endpoint_of
+from datatrial.statistics.levels import ALPHA
 
 TITLE = "Safety by group"
 DEEPEST = 0.62  # opacity of the largest difference: text on it stays legible

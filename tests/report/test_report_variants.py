@@ -1,0 +1,121 @@
+"""What the report says of controls, of sweeps, and of what else two arms differ in."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from datatrial.records import ArmScore, Contrast
+from datatrial.report.analysis import Analysis
+from datatrial.report.confounds import Recipe, confounds
+from datatrial.report.page import ReportVariant
+from datatrial.report.sections.controls import Row, _sentence
+from datatrial.report.sections.sweeps import Sweep, enough
+
+UNDETECTED = "no detectable difference"
+SGD = {"kind": "sft", "learning_rate": 1e-3, "epochs": 1.0, "seed": 0, "lora": {"r": 8}}
+
+
+def recipe(**said: object) -> Recipe:
+    counts = {"examples_seen": 1000.0, "tokens_seen": 20_000.0, "passes": 1.0}
+    about = {"stages": (SGD,), "starts": "base", "counts": counts, "cut": 0.0, "software": {"trl": "1.16.0"}}
+    return Recipe(**{**about, "devices": frozenset({"cpu"}), "seeds": frozenset({0, 1}), **said})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"stages": ({**SGD, "seed": 5},)}, []),  # seeds are those of runs, told apart below
+        ({"stages": ({**SGD, "epochs": 2.0},)}, ["sft epochs: 1.0 against 2.0"]),
+        ({"stages": ({**SGD, "lora": {"r": 16}},)}, ["sft lora: {r: 8} against {r: 16}"]),
+        ({"stages": (SGD, {"kind": "dpo"})}, ["stages: sft against sft → dpo"]),
+        ({"starts": "other"}, ["starting from another model"]),
+        ({"cut": 0.2}, ["examples cut short: 0.0% against 20.0%"]),
+        ({"software": {"trl": "1.15.0"}}, ["packages: trl 1.16.0 against 1.15.0"]),
+        ({"devices": frozenset({"cuda"})}, ["device: cpu against cuda"]),
+        ({"seeds": frozenset({0})}, ["seeds: 0 and 1 against 0"]),
+    ],
+)
+def test_every_difference_but_the_data_is_in_the_ledger(changed: dict, said: list[str]) -> None:
+    assert confounds(recipe(), recipe(**changed)) == said
+
+
+def test_amounts_of_training_are_named_when_they_differ_by_more_than_a_tenth() -> None:
+    def seen(tokens: float) -> Recipe:
+        return recipe(counts={"examples_seen": 1000.0, "tokens_seen": tokens, "passes": 1.0})
+
+    assert confounds(seen(20_000), seen(21_000)) == []
+    [said] = confounds(seen(20_000), seen(80_000))
+    assert said == "tokens trained on: 20\u202f000 against 80\u202f000"
+
+
+def test_against_a_model_that_was_not_trained_training_is_the_question() -> None:
+    untrained = recipe(stages=(), starts="", counts=dict.fromkeys(("examples_seen", "tokens_seen", "passes"), 0.0))
+    assert confounds(recipe(), replace(untrained, seeds=frozenset({None}))) == []
+
+
+def contrast(arm: str, verdict: str, endpoint: str = "facts") -> Contrast:
+    return Contrast(arm, "few (n=400)", endpoint, -0.02, -0.05, 0.01, 90, 3, 0.5, 0.5, detectable=0.04, verdict=verdict)
+
+
+SWEEP = Sweep(
+    "few", "n", tuple(ReportVariant(name=f"few (n={n})", of="few", what="n", value=n) for n in (100, 200, 400))
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("worse", UNDETECTED, "From n = 200 on, no difference to n = 400 was detected (at 200; one of 4.0 points most"),
+        (UNDETECTED, UNDETECTED, "From n = 100 on, no difference to n = 400 was detected (at 100 and 200;"),
+        (UNDETECTED, "worse", "Every smaller value differs detectably from n = 400."),
+    ],
+)
+def test_from_where_on_more_makes_no_difference_that_shows(first: str, second: str, said: str) -> None:
+    analysis = Analysis((), (contrast("few (n=100)", first), contrast("few (n=200)", second)))
+    assert enough(analysis, SWEEP, "facts").startswith(said)
+
+
+@pytest.fixture
+def control() -> Callable[[str, str], str]:
+    def told(what: str, verdict: str) -> str:
+        rows = [Row("facts", None, None, contrast("x", verdict)), Row("law", None, None, contrast("x", UNDETECTED))]
+        return _sentence(ReportVariant(name=f"few ({what})", of="few", what=what, against=("few",)), "few", rows)
+
+    return told
+
+
+def test_a_control_says_what_its_differences_mean(control: Callable[[str, str], str]) -> None:
+    assert control("again", UNDETECTED) == "No difference to few was detected on any of 2 benchmarks."
+    assert control("again", "worse") == (
+        "Detectable though nothing but seeds differs: facts. Take such effects for noise."
+    )
+    assert control("shuffled", "worse") == "It differs detectably from few on facts."
+
+
+def test_capability_is_no_benchmark_of_its_own() -> None:
+    score = ArmScore(
+        "a",
+        "capability",
+        "capability",
+        "mean",
+        "",
+        False,
+        False,
+        0.5,
+        0.4,
+        0.6,
+        90,
+        3,
+        0.01,
+        None,
+        None,
+        False,
+        None,
+        True,
+    )
+    analysis = Analysis((score,), ())
+    assert analysis.benchmarks == []
+    assert analysis.capability("a") == score
+    assert analysis.capability("b") is None
