@@ -22,13 +22,14 @@ TASKS = (
     "benchmark_texts.BenchmarkTexts",
     "models._tokenizer.Tokenizer",
     "statistics.contrasts.Contrasts",
+    "imported.Imported",
     "report.page.Report",
 )
 # What these hold is in every identity already, or is the shape of results, not their making.
 PLUMBING = {"datatrial", "datatrial.component", "datatrial.records", "datatrial.errors"}
 # What a kind reads without importing it by name: sections are looked up in their folder, templates are no modules.
 FOLDERS = {"datatrial.report.page": "datatrial/report"}
-TEMPLATES = (".html", ".css")
+TEMPLATES = (".html", ".css", ".js")
 # Packages whose modules read the data files beside them.
 DATA = {"datatrial.reference": (".yaml", ".csv"), "datatrial.text": (".json",)}
 ROOT = Path(datatrial.__file__).parents[1]

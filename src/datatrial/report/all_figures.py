@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from datatrial.report._findings import Findings
+from datatrial.report.effect_figures import forest_figure, sweep_figure, tradeoff_figure
 from datatrial.report.figures import INK, MUTED, curves_figure, scatter_figure
-from datatrial.report.sections.representation import Move, _groups, _points, _samples, since
+from datatrial.report.sections.representation import moves, points
+from datatrial.report.sections.sweeps import along, sweeps
+from datatrial.report.sections.tradeoff import points as both
 from datatrial.report.sections.training import ACCURACIES, LOSS, MARGINS
 
 if TYPE_CHECKING:
@@ -30,14 +33,36 @@ def all_figures(findings: Findings) -> "dict[str, Figure]":
 
 def _mentions(findings: Findings) -> "Named":
     """How often groups are mentioned, and the change of their safety."""
-    data = {summary.name: summary for summary in findings.data}
+    for move in moves(findings):
+        if move.mentions:
+            yield f"mentions-{move.benchmark}-{move.arm}", scatter_figure(*points(move))
+
+
+def _differences(findings: Findings) -> "Named":
+    """Every arm's differences to the baseline; those on a scale of their own are left to the tables."""
+    analysis = findings.analysis
+    for endpoint in analysis.benchmarks:
+        found = [delta for arm in analysis.others if (delta := analysis.delta(arm, endpoint))]
+        if found and analysis.scale(endpoint) == 100:
+            yield f"differences-{endpoint}", forest_figure(found, [delta.arm for delta in found])
+
+
+def _tradeoffs(findings: Findings) -> "Named":
+    """Capability against safety."""
     for benchmark in findings.analysis.safety_benchmarks:
-        for arm, against, names in since(findings):
-            sets = [data[name] for name in names if name in data and "groups" in data[name].audits]
-            groups = _groups(findings.analysis, benchmark, arm, against, sets)
-            if any(group.per_thousand for group in groups):
-                move = Move(arm, against, names, benchmark, groups, _samples(sets))
-                yield f"mentions-{benchmark}-{arm}", scatter_figure(*_points(move))
+        if len(arms := both(findings.analysis, benchmark)) > 1:
+            yield f"capability-{benchmark}", tradeoff_figure(arms)
+
+
+def _sweeps(findings: Findings) -> "Named":
+    """Scores along each sweep."""
+    analysis = findings.analysis
+    for sweep in sweeps(findings):
+        for endpoint in analysis.benchmarks:
+            if len(scores := along(analysis, sweep, endpoint)) > 1:
+                baseline = analysis.score(analysis.baseline, endpoint)
+                figure = sweep_figure(scores, sweep.setting, baseline, analysis.scale(endpoint))
+                yield f"sweep-{sweep.arm}-{sweep.setting}-{endpoint}", figure
 
 
 def _training(findings: Findings) -> "Named":
@@ -52,4 +77,4 @@ def _training(findings: Findings) -> "Named":
                 yield f"training-{training.kind}-{training.data}-{what}", figure
 
 
-PARTS = (_mentions, _training)
+PARTS = (_differences, _tradeoffs, _sweeps, _mentions, _training)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from datatrial.report.figures import ACCENT, INK, MUTED, STYLE, name_points
+from datatrial.report.figures import ACCENT, INK, MUTED, STYLE, Line, name_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,15 +31,23 @@ def tradeoff_figure(arms: Sequence[tuple[str, "ArmScore", "ArmScore"]]) -> "Figu
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.grid(True, axis="x")
         points = [(100 * capability.estimate, 100 * safety.estimate) for _, capability, safety in arms]
-        name_points(figure, axes, points, [name for name, _, _ in arms])
+        lines = [line for _, capability, safety in arms for line in _intervals(capability, safety)]
+        name_points(figure, axes, points, [name for name, _, _ in arms], lines)
     return figure
 
 
 def _cross(axes: Any, capability: "ArmScore", safety: "ArmScore", colour: str) -> None:
+    for start, end in _intervals(capability, safety):
+        axes.plot([start[0], end[0]], [start[1], end[1]], color=colour, linewidth=1.2, zorder=2)
+    axes.plot([100 * capability.estimate], [100 * safety.estimate], color=colour, marker="o", markersize=5, zorder=3)
+
+
+def _intervals(capability: "ArmScore", safety: "ArmScore") -> list[Line]:
     x, y = 100 * capability.estimate, 100 * safety.estimate
-    axes.plot([100 * capability.low, 100 * capability.high], [y, y], color=colour, linewidth=1.2, zorder=2)
-    axes.plot([x, x], [100 * safety.low, 100 * safety.high], color=colour, linewidth=1.2, zorder=2)
-    axes.plot([x], [y], color=colour, marker="o", markersize=5, zorder=3)
+    return [
+        ((100 * capability.low, y), (100 * capability.high, y)),
+        ((x, 100 * safety.low), (x, 100 * safety.high)),
+    ]
 
 
 def sweep_figure(scores: Sequence[Swept], setting: str, baseline: "ArmScore | None", scale: int) -> "Figure":

@@ -46,6 +46,8 @@ LINES: Mapping[str, Mapping[str, Any]] = {
     "held-out": {"color": ACCENT, "linewidth": 1.6, "marker": "o", "markersize": 3.2, "zorder": 3},
 }
 
+Line = tuple[tuple[float, float], tuple[float, float]]
+
 # Of a name beside its point, in points: rightwards, upwards, and which end of the name is there; the best place first.
 NAME_PLACES = tuple((dx, dy, side) for dy in (0, 6, -6, 11, -11, 16, -16) for dx, side in ((5, "left"), (-5, "right")))
 
@@ -113,13 +115,15 @@ def scatter_figure(mentions: Sequence[float], changes: Sequence[float], names: S
     return figure
 
 
-def name_points(figure: Any, axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Each point's name beside it, where it covers the least of other names and points."""
+def name_points(
+    figure: Any, axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str], lines: Sequence[Line] = ()
+) -> None:
+    """Each point's name beside it, where it covers the least of other names and points, and of lines (from, to)."""
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()  # settles the layout: names are placed on what will be drawn
     dots = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in axes.transData.transform(points)]
-    taken: list[Any] = []
+    taken = [Bbox(axes.transData.transform(ends)).padded(2) for ends in lines]
     for number in sorted(range(len(points)), key=lambda n: points[n]):
         tried = []
         for order, (dx, dy, side) in enumerate(NAME_PLACES):

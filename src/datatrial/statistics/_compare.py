@@ -77,7 +77,7 @@ class Comparison:
         views = [self._view(run, self._present[run]) for run in runs]
         evidence = self.evidence_of(arm)
         clean = self._clean([[self._view(run, self._present[run] & self._unseen(arm)) for run in runs]], arm)
-        low, high = evidence.interval()
+        low, high = self._possible(evidence.interval(), 0.0)
         spread = evidence.of_seeds.std(axis=0, ddof=1) if len(runs) > 1 else None
         used = [self.sheet.summaries[run] for run in runs]
         same = [share for s in used if (share := s.get("same_answer")) is not None]
@@ -115,7 +115,8 @@ class Comparison:
         pairs = [(self._view(a, kept), self._view(b, kept)) for a, b in runs]
         ours, theirs = ([self._influence(view) for view in views] for views in zip(*pairs, strict=True))
         evidence = self.evidence_between((arm, against))
-        p, (low, high) = self._tested(evidence, runs, kept)
+        p, interval = self._tested(evidence, runs, kept)
+        low, high = self._possible(interval, -1.0)
         unseen = kept & self._unseen(arm, against)
         clean = self._clean(
             [[self._view(run, unseen) for run in side] for side in zip(*runs, strict=True)], arm, against
@@ -143,6 +144,13 @@ class Comparison:
                 bootstrap_high=float(boot_high[e]),
                 **_clean_fields(clean, e),
             )
+
+    def _possible(self, interval: tuple[Array, Array], least: float) -> tuple[Array, Array]:
+        """An interval without what cannot be: scores of 0–1 end there, and their differences at −1 and 1."""
+        if not self.sheet.within_one:
+            return interval
+        low, high = (np.clip(ends, least, 1.0) for ends in interval)
+        return low, high
 
     def _tested(self, evidence: Evidence, runs: Sequence[Runs], kept: Mask) -> tuple[Array, tuple[Array, Array]]:
         """Every endpoint's p and interval; of two single models with means over items, by exact tests."""

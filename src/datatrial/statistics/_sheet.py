@@ -79,9 +79,13 @@ class Sheet:
     @property
     def is_share(self) -> bool:
         """Whether scores are means over items on a 0–1 scale, higher being better."""
+        return isinstance(self.statistic, Mean) and self.higher_is_better and self.within_one
+
+    @property
+    def within_one(self) -> bool:
+        """Whether no score can be below 0 or above 1."""
         known = self.values[~np.isnan(self.values)]
-        within = bool(((known >= 0) & (known <= 1)).all())
-        return isinstance(self.statistic, Mean) and self.higher_is_better and within
+        return isinstance(self.statistic, GroupSafety) or bool(((known >= 0) & (known <= 1)).all())
 
 
 def sheets_of(scores: Sequence[RunScores]) -> list[Sheet]:

@@ -42,6 +42,11 @@ class Move:
     samples: tuple[str, ...] = ()  # of which of the data only a sample was looked at, in words
 
     @property
+    def mentions(self) -> bool:
+        """Whether the data mention any of the groups."""
+        return any(group.per_thousand for group in self.groups)
+
+    @property
     def correlation(self) -> float | None:
         """Spearman's rank correlation of mentions and change; None of too few groups, or where one never varies."""
         import polars as pl
@@ -55,22 +60,29 @@ class Move:
 
 
 def body(findings: Findings) -> Markup:
-    analysis, data = findings.analysis, {summary.name: summary for summary in findings.data}
-    if not analysis.safety_benchmarks or not any("groups" in summary.audits for summary in findings.data):
+    safety = findings.analysis.safety_benchmarks
+    if not safety or not any("groups" in summary.audits for summary in findings.data):
         return Markup()
-    moves, silent = [], []
-    for benchmark in analysis.safety_benchmarks:
+    found = moves(findings)
+    silent = [f"{listed(move.data)} ({move.arm})" for move in found if not move.mentions]
+    figures = [
+        (move, scatter(*points(move), f"{move.benchmark}, {move.arm}: mentions and change"))
+        for move in found
+        if move.mentions
+    ]
+    return render("representation.html", figures=figures, silent=list(dict.fromkeys(silent)), several=len(safety) > 1)
+
+
+def moves(findings: Findings) -> list[Move]:
+    """What came of each arm's data since the arm that it goes on from, on every safety benchmark."""
+    data, found = {summary.name: summary for summary in findings.data}, []
+    for benchmark in findings.analysis.safety_benchmarks:
         for arm, against, names in since(findings):
             sets = [data[name] for name in names if name in data and "groups" in data[name].audits]
-            groups = _groups(analysis, benchmark, arm, against, sets)
-            move = Move(arm, against, names, benchmark, groups, _samples(sets))
-            if any(group.per_thousand for group in move.groups):
-                moves.append(move)
-            elif sets:
-                silent.append(f"{listed(names)} ({arm})")
-    silent = list(dict.fromkeys(silent))
-    figures = [(move, scatter(*_points(move), f"{move.benchmark}, {move.arm}: mentions and change")) for move in moves]
-    return render("representation.html", figures=figures, silent=silent, several=len(analysis.safety_benchmarks) > 1)
+            if sets:
+                groups = _groups(findings.analysis, benchmark, arm, against, sets)
+                found.append(Move(arm, against, names, benchmark, groups, _samples(sets)))
+    return found
 
 
 def since(findings: Findings) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -130,6 +142,6 @@ def _samples(sets: Sequence[DataSummary]) -> tuple[str, ...]:
     return tuple(f"{count(n)} of the {count(d.card.rows)} rows of {d.name}" for d, n in looked_at if n < d.card.rows)
 
 
-def _points(move: Move) -> tuple[list[float], list[float], list[str]]:
+def points(move: Move) -> tuple[list[float], list[float], list[str]]:
     groups = move.groups
     return [g.per_thousand for g in groups], [100 * g.change for g in groups], [g.name for g in groups]
