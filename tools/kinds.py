@@ -26,7 +26,7 @@ TASKS = (
     "report.page.Report",
 )
 # What these hold is in every identity already, or is the shape of results, not their making.
-PLUMBING = {"datatrial", "datatrial.component", "datatrial.records", "datatrial.errors"}
+PLUMBING = {"datatrial", "datatrial.component", "datatrial.records", "datatrial.effects", "datatrial.errors"}
 # What a kind reads without importing it by name: sections are looked up in their folder, templates are no modules.
 FOLDERS = {"datatrial.report.page": "datatrial/report"}
 TEMPLATES = (".html", ".css", ".js")

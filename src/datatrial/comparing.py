@@ -9,11 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from datatrial.component import did_you_mean
+from datatrial.effects import Contrast, EvaluationRun
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, differences
 from datatrial.errors import DatatrialError
 from datatrial.planner import plan
-from datatrial.records import Contrast, EvaluationRun, Runtime
+from datatrial.records import Runtime
 from datatrial.report.wording import interval, listed, number, plural, signed
 from datatrial.same_items import Asked, mismatch
 from datatrial.statistics.contrasts import Contrasts

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datatrial.component import did_you_mean
+from datatrial.effects import EvaluationRun
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor, slots
 from datatrial.engine.schedule import Listener
@@ -17,7 +18,6 @@ from datatrial.errors import DataError
 from datatrial.evaluation._logs import Logs
 from datatrial.externals import Lock, Resolver
 from datatrial.imported import Imported
-from datatrial.records import EvaluationRun
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.same_items import Asked, mismatch
 from datatrial.statistics.contrasts import Contrasts

@@ -53,7 +53,7 @@ class Results:
 
     @cached_property
     def contrasts(self) -> "pl.DataFrame":
-        """One row per contrast and endpoint (the fields of `records.Contrast`)."""
+        """One row per contrast and endpoint (the fields of `effects.Contrast`)."""
         return self._table("contrasts")
 
     @cached_property

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from datatrial.effects import EvaluationRun
 from datatrial.engine.step import Step, upstream_first
-from datatrial.records import EvaluationRun
 from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, ReportVariant, StageRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.study import ArmStage, Study

@@ -12,9 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from datatrial.component import Component
+from datatrial.effects import EvaluationRun
 from datatrial.errors import DataError, ModelError
 from datatrial.evaluation.reward import RewardOfAnswers
-from datatrial.records import EvaluationRun, PartOfStudy, Runtime
+from datatrial.records import PartOfStudy, Runtime
 from datatrial.rewards import RewardModel
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.training.reward import Reward

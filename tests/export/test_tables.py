@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from datatrial.effects import Unevenness
 from datatrial.export.tables import harmless, unevenness_table, without_nan
-from datatrial.records import Unevenness
 from datatrial.results import Results
 
 

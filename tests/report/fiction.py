@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from datatrial.audits.groups import COUNT, GROUP, HARSH, LOOKED_AT, MENTIONS, PER_THOUSAND, ROWS
-from datatrial.records import DataCard, Drop, EvaluationRun, Fact, FactTable, Findings, Runtime, SourceFacts
+from datatrial.effects import EvaluationRun
+from datatrial.records import DataCard, Drop, Fact, FactTable, Findings, Runtime, SourceFacts
 from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, StageRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.statistics.declared import DeclaredContrast

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.report.analysis import Analysis
 from datatrial.report.headlines import headline_of
 

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import polars as pl
 import pytest
 
-from datatrial.records import EvaluationRun, read_json
+from datatrial.effects import EvaluationRun
+from datatrial.records import read_json
 from datatrial.report._findings import Findings
 from datatrial.report._html import page as page_of
 from datatrial.report.page import MissingRun, NamedInput, ReportArm

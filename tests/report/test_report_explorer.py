@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from datatrial.records import EvaluationRun
+from datatrial.effects import EvaluationRun
 from datatrial.report._findings import Findings
 from datatrial.report._html import page
 from datatrial.report._items import contents, pack

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from datatrial.records import EvaluationRun
+from datatrial.effects import EvaluationRun
 from datatrial.report.analysis import Analysis
 from datatrial.report.page import MissingRun
 from datatrial.report.sections.summary import LONGEST_REASON

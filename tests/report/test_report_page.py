@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from datatrial.records import Contrast, Runtime
+from datatrial.effects import Contrast
+from datatrial.records import Runtime
 from datatrial.report._html import TEMPLATES, Axis
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.report.sections.summary import FICTIONAL

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from datatrial.records import ArmScore, Contrast
+from datatrial.effects import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
 from datatrial.report.sections.summary import against_baseline, headline, in_words, main_question
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from datatrial.records import ArmScore, Contrast
+from datatrial.effects import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
 from datatrial.report.confounds import Recipe, confounds
 from datatrial.report.page import ReportVariant

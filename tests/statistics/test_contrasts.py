@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 import scipy.stats
 
+from datatrial.effects import EvaluationRun
 from datatrial.errors import DataError
-from datatrial.records import EvaluationRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.statistics.declared import DeclaredContrast
 from tests.statistics.trial import Trial, answers

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from scipy.stats import mannwhitneyu
 
-from datatrial.records import EvaluationRun, Runtime
+from datatrial.effects import EvaluationRun
+from datatrial.records import Runtime
 from datatrial.statistics.contrasts import Contrasts
 
 GROUPS = ("Harbour folk", "Tinkers", "Valley folk")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from datatrial.records import ArmScore, Contrast
+from datatrial.effects import ArmScore, Contrast
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.statistics.judgement import judged
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datatrial.records import EvaluationRun, Runtime
+from datatrial.effects import EvaluationRun
+from datatrial.records import Runtime
 from datatrial.statistics.contrasts import Contrasts
 
 Scores = dict[str, float | None]

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datatrial.effects import Unevenness
 from datatrial.export._finished import Finished
 from datatrial.export.latex import latex
-from datatrial.records import Unevenness
 from datatrial.report.tables import (
     TextTable,
     benchmark_table,

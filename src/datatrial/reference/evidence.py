@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.reference import SAFETY, PublishedClaim, Reference
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.statistics.verdict import null_of, outcome, verdict

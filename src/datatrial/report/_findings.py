@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from datatrial.records import EvaluationRun, read_json
+from datatrial.effects import EvaluationRun
+from datatrial.records import read_json
 from datatrial.report._data_sets import DataSummary
 from datatrial.report.analysis import Analysis
 from datatrial.report.page import Report, StageRun

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from datatrial import __version__
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.report import wording
 from datatrial.report._findings import Findings
 from datatrial.report.tables import PRIMARY, doubts, expected, said

@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from datatrial.records import EvaluationRun, read_json
+from datatrial.effects import EvaluationRun
+from datatrial.records import read_json
 
 TEXTS = ("question", "choices", "target", "text")  # of an item; a redacted report has none of them
 OF_ITEM = ("item", "stratum", *TEXTS, "right", "harmful", "toxicity", "groups")

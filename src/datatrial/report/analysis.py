@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from datatrial.records import ArmScore, Contrast, Unevenness
+from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.statistics.verdict import NOT_TESTED
 

@@ -8,7 +8,7 @@ from datatrial.report.figures import ACCENT, INK, MUTED, STYLE, Line, name_point
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from datatrial.records import ArmScore, Contrast
+    from datatrial.effects import ArmScore, Contrast
 
 Swept = tuple[float, "ArmScore"]  # a value of the setting, and the score there
 

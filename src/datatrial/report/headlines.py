@@ -1,6 +1,6 @@
 """Each contrast as one plain sentence with its numbers."""
 
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.report.analysis import Analysis
 from datatrial.report.wording import interval, number, plural, probability, signed
 from datatrial.statistics.families import CONFIRMATORY

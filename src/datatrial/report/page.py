@@ -7,7 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from datatrial.component import Component, Settings, not_set
-from datatrial.records import EvaluationRun, Runtime
+from datatrial.effects import EvaluationRun
+from datatrial.records import Runtime
 
 
 class ReportArm(Settings):

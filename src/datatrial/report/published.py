@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.reference import Reference
 from datatrial.reference.evidence import DISPUTED, HOW, evidence, fluctuations, marks
 from datatrial.report.analysis import Analysis, Claim

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datatrial.records import ArmScore, Contrast
+from datatrial.effects import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
 from datatrial.report.wording import MARKS, NO_INTERVAL, interval, number, signed
 from datatrial.statistics.endpoints import endpoint_of

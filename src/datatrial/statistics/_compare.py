@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from datatrial.records import ArmScore, Contrast, Unevenness
+from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.statistics._bootstrap import item_weights, percentile_interval
 from datatrial.statistics._evidence import Evidence
 from datatrial.statistics._influence import Array, GroupSafety, Influence, Mask, Mean

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from datatrial.records import ArmScore, Contrast
+from datatrial.effects import ArmScore, Contrast
 from datatrial.statistics._evidence import Evidence
 from datatrial.statistics.endpoints import CAPABILITY
 

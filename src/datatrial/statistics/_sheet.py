@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from datatrial.effects import EvaluationRun
 from datatrial.errors import DataError
-from datatrial.records import EvaluationRun, read_json
+from datatrial.records import read_json
 from datatrial.statistics._influence import Array, GroupSafety, Mean, Statistic
 from datatrial.statistics.endpoints import endpoint_of
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from datatrial.records import ArmScore
+from datatrial.effects import ArmScore
 from datatrial.statistics._sheet import RunScores
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from datatrial.component import Component
-from datatrial.records import ArmScore, Contrast, EvaluationRun, Runtime, Unevenness
+from datatrial.effects import ArmScore, Contrast, EvaluationRun, Unevenness
+from datatrial.records import Runtime
 from datatrial.statistics.declared import DeclaredContrast
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from datatrial.records import ArmScore, Contrast, Unevenness
+from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.statistics.critical import p_value
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.statistics.endpoints import CAPABILITY, is_of

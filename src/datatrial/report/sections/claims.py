@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.report._findings import Findings
 from datatrial.report._html import Axis, render
 from datatrial.report.analysis import Claim

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from datatrial.records import Contrast
+from datatrial.effects import Contrast
 from datatrial.reference import Reference
 from datatrial.reference.evidence import HOW
 from datatrial.report._findings import Findings

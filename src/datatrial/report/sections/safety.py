@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from datatrial.records import ArmScore, Contrast, Unevenness
+from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis

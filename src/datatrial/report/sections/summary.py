@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from datatrial.records import ArmScore, Contrast, DataCard
+from datatrial.effects import ArmScore, Contrast
+from datatrial.records import DataCard
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis, Claim
