@@ -9,11 +9,11 @@ value off both quantiles, weighted by the shares of the variance; here it is the
 
     c² = (1 − w) t²(items) + w t²(seeds),    w = 1 − (1 − s ** (1 + a r)) ** (1 + b r),
 
-with s = V_seeds / V as estimated, r = t(items) / t(seeds), a = 1 + 9 / f² and b = 34 / f³: chosen so that the level is
-near its nominal value whatever the true share is. By integration (`measurements/calibration.py levels`) it lies, at
-α = .05, between 3.2 and 5.8% with two seeds, 4.0 and 5.0% with three, 4.7 and 5.0% with five; at smaller α, as Holm's
-method needs them, it is at most 1.3 α. Both ends are exact: the items' t without seed variance, the seeds' t without
-item variance.
+with s = V_seeds / V as estimated, r = t(items) / t(seeds), a = 1 + 12 / f² and b = 100 / f³·⁵: chosen so that the
+level is near its nominal value whatever the true share is. By integration (`measurements/calibration.py levels`) it
+lies, at α = .05, between 3.3 and 5.7% with two seeds, 4.0 and 5.0% with three, 4.7 and 5.0% with five; at smaller α, as
+Holm's method needs them, it is at most 1.06 α (α = .01), 1.12 α (.002), 1.22 α (.0005). Both ends are exact: the items'
+t without seed variance, the seeds' t without item variance.
 """
 
 from collections.abc import Callable

@@ -12,6 +12,6 @@ def between(of_items: Any, of_seeds: Any, seed_share: Any, seed_freedom: Any) ->
     freedom of that share (at least 1). `critical` says where the formula is from and what it keeps.
     """
     ratio = (of_items / of_seeds) ** 0.5
-    a, b = 1 + 9 / seed_freedom**2, 34 / seed_freedom**3
+    a, b = 1 + 12 / seed_freedom**2, 100 / seed_freedom**3.5
     weight = 1 - (1 - seed_share ** (1 + a * ratio)) ** (1 + b * ratio)
     return (1 - weight) * of_items + weight * of_seeds
