@@ -19,6 +19,7 @@ FAMILIES = ("sources", "curation", "audits", "models", "training", "evaluation")
 TASKS = (
     "data_set.DataSet",
     "data_audit.DataAudit",
+    "drift.Drift",
     "benchmark_texts.BenchmarkTexts",
     "models._tokenizer.Tokenizer",
     "statistics.contrasts.Contrasts",

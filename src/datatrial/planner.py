@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from datatrial.benchmark_texts import BenchmarkTexts
 from datatrial.component import Component
 from datatrial.data_audit import DataAudit
+from datatrial.drift import Drift
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
@@ -149,7 +150,13 @@ class _Planner:
     def _run(self, arm: str, entries: tuple[ArmStage, ...], seed: int | None) -> ArmRun:
         policy, stages = self._stages(entries, seed)
         name = policy.label if entries else "base model"
-        return ArmRun(arm, seed, stages, policy, dict(self._scores(policy, name)))
+        trained = bool(stages) and entries[0].kind != "model"
+        return ArmRun(
+            arm, seed, stages, policy, dict(self._scores(policy, name)), self._drift(policy) if trained else None
+        )
+
+    def _drift(self, policy: Step) -> Step:
+        return self._step(Drift(), f"drift of {policy.label}", {"policy": policy, "base": self._model()})
 
     def _stages(self, entries: Sequence[ArmStage], seed: int | None) -> tuple[Step, Stages]:
         """The result of the last entry, and the training stages on the way there."""

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from datatrial.effects import EvaluationRun
 from datatrial.engine.step import Step, upstream_first
-from datatrial.report.page import MissingRun, NamedInput, Report, ReportArm, ReportVariant, StageRun
+from datatrial.report.page import DriftRun, MissingRun, NamedInput, Report, ReportArm, ReportVariant, StageRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.study import ArmStage, Study
 from datatrial.variants import Variant
@@ -23,10 +23,12 @@ class ArmRun:
     stages: Stages
     policy: Step
     scores: Mapping[str, Step]  # by benchmark title
+    drift: Step | None = None  # None where nothing was trained from the study's own model
 
     @property
     def steps(self) -> list[Step]:
-        return [*(step for _, step in self.stages), *self.scores.values()]
+        drift = [self.drift] if self.drift else []
+        return [*(step for _, step in self.stages), *self.scores.values(), *drift]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Plan:
     def goals(self) -> list[Step]:
         """The steps that nothing but the summary reads."""
         scores = [step for run in self.runs for step in run.scores.values()]
-        return [*scores, *(model.step for model in self.reward_models.values()), *self.audits.values()]
+        drifts = [run.drift for run in self.runs if run.drift]
+        return [*scores, *drifts, *(model.step for model in self.reward_models.values()), *self.audits.values()]
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -135,6 +138,7 @@ def _summary(
         stages=_stage_runs(plan, [run for run, _ in finished], unfinished, inputs),
         data=_named("data", {name: step for name, step in plan.data.items() if step.digest in used}, inputs),
         audits=_named("audit", {name: step for name, step in plan.audits.items() if step.digest in used}, inputs),
+        drifts=_drifts(plan, [run for run, _ in finished], unfinished, inputs),
         model="model" if plan.model.digest in used else "",  # not where every arm is a checkpoint
         missing=tuple(missing),
         variants=tuple(
@@ -177,6 +181,19 @@ def _stage_runs(
                 name = _input(arm, seed, f"stage{number}")
                 inputs[name] = step
                 found.append(StageRun(arm=arm, seed=seed, stage=entry.kind, data=entry.target, input=name))
+    return tuple(found)
+
+
+def _drifts(
+    plan: Plan, runs: list[ArmRun], unfinished: Mapping[str, str], inputs: dict[str, Step]
+) -> tuple[DriftRun, ...]:
+    """The finished measurements of how far the arms moved; their steps are put into `inputs`."""
+    found = []
+    for run in {(run.arm, run.seed): run for run in runs}.values():
+        if run.drift and not _reasons(run.drift, unfinished):
+            name = _input(run.arm, run.seed, "drift")
+            inputs[name] = run.drift
+            found.append(DriftRun(arm=run.arm, seed=run.seed, input=name))
     return tuple(found)
 
 

@@ -18,7 +18,14 @@ SGD = {"kind": "sft", "learning_rate": 1e-3, "epochs": 1.0, "seed": 0, "lora": {
 
 def recipe(**said: object) -> Recipe:
     counts = {"examples_seen": 1000.0, "tokens_seen": 20_000.0, "passes": 1.0}
-    about = {"stages": (SGD,), "starts": "base", "counts": counts, "cut": 0.0, "software": {"trl": "1.16.0"}}
+    about = {
+        "stages": (SGD,),
+        "starts": "base",
+        "counts": counts,
+        "drift": 0.3,
+        "cut": 0.0,
+        "software": {"trl": "1.16.0"},
+    }
     return Recipe(**{**about, "devices": frozenset({"cpu"}), "seeds": frozenset({0, 1}), **said})  # type: ignore[arg-type]
 
 
@@ -31,6 +38,7 @@ def recipe(**said: object) -> Recipe:
         ({"stages": ({**SGD, "lora": {"r": 16}},)}, ["sft lora: {r: 8} against {r: 16}"]),
         ({"stages": (SGD, {"kind": "dpo"})}, ["stages: sft against sft → dpo"]),
         ({"starts": "other"}, ["starting from another model"]),
+        ({"drift": 0.9}, ["moved from the base model by 0.3 against 0.9 nats a token (KL)"]),
         ({"cut": 0.2}, ["examples cut short: 0.0% against 20.0%"]),
         ({"software": {"trl": "1.15.0"}}, ["packages: trl 1.16.0 against 1.15.0"]),
         ({"devices": frozenset({"cuda"})}, ["device: cpu against cuda"]),

@@ -75,6 +75,7 @@ class Findings:
     chains: Mapping[str, Sequence[tuple[str, Path]]] = field(default_factory=dict)  # arm → its data sets, with results
     results: Mapping[str, Sequence[tuple[EvaluationRun, Path]]] = field(default_factory=dict)  # benchmark → its runs
     contaminated: Mapping[str, frozenset[str]] = field(default_factory=dict)  # arm → names `benchmark/item`
+    drift: Mapping[str, float] = field(default_factory=dict)  # arm → nats a token from the base model, mean over seeds
     inputs: Mapping[str, Path] = field(default_factory=dict)  # every result by the name that the settings use
 
     @classmethod
@@ -89,6 +90,7 @@ class Findings:
             _chains(settings.stages, inputs),
             _results(settings, inputs),
             _seen(inputs["contrasts"]),
+            _drift(settings, inputs),
             inputs,
         )
 
@@ -99,6 +101,13 @@ class Findings:
     @cached_property
     def descriptions(self) -> dict[str, str]:
         return {arm.name: arm.description for arm in self.settings.arms}
+
+
+def _drift(settings: Report, inputs: Mapping[str, Path]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for run in settings.drifts:
+        found.setdefault(run.arm, []).append(float(read_json(inputs[run.input] / "drift.json")["kl_per_token"]))
+    return {arm: sum(values) / len(values) for arm, values in found.items()}
 
 
 def _seen(contrasts: Path) -> dict[str, frozenset[str]]:

@@ -21,6 +21,7 @@ class Recipe:
     stages: tuple[Mapping[str, Any], ...]  # settings of each training stage
     starts: str  # what the first stage goes on from
     counts: Mapping[str, float]  # of all stages together
+    drift: float | None  # nats a token from the base model
     cut: float  # share of the examples that lost their end
     software: Mapping[str, str]
     devices: frozenset[str]
@@ -52,6 +53,7 @@ def _recipe(findings: Findings, arm: str, inputs: Sequence[str]) -> Recipe:
         stages=tasks,
         starts=policies[0] if policies else "",
         counts=counts,
+        drift=findings.drift.get(arm),
         cut=sum(found.get("truncated") or 0 for found in trained) / examples if examples else 0.0,
         software={name: version for record in records for name, version in (record.get("packages") or {}).items()},
         devices=frozenset(str(record["device"]) for record in records if record.get("device")),
@@ -87,6 +89,8 @@ def _counts(one: Recipe, other: Recipe) -> Iterator[str]:
         if not math.isclose(ours, theirs, rel_tol=NEARLY):
             written = [f"{value:.2g}" if name == "passes" else count(value) for value in (ours, theirs)]
             yield f"{words}: {written[0]} against {written[1]}"
+    if one.drift is not None and other.drift is not None and not math.isclose(one.drift, other.drift, rel_tol=NEARLY):
+        yield f"moved from the base model by {one.drift:.3g} against {other.drift:.3g} nats a token (KL)"
     if abs(one.cut - other.cut) > NEARLY / 10:
         yield f"examples cut short: {share(one.cut)} against {share(other.cut)}"
 

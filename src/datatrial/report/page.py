@@ -44,6 +44,14 @@ class MissingRun(Settings):
     benchmark: str = ""  # empty: the whole run of that arm and seed
 
 
+class DriftRun(Settings):
+    """How far one run of an arm moved from the base model."""
+
+    arm: str
+    seed: int | None
+    input: str
+
+
 class ReportVariant(Settings):
     """An arm that is a control of another one, or one value of a sweep over a setting of it."""
 
@@ -71,6 +79,7 @@ class Report(Component):
     stages: tuple[StageRun, ...] = ()  # of each arm and seed, in order of training
     data: tuple[NamedInput, ...] = ()
     audits: tuple[NamedInput, ...] = ()  # by the data set's name
+    drifts: tuple[DriftRun, ...] = ()
     model: str = ""  # the base model's input
     missing: tuple[MissingRun, ...] = ()
     variants: tuple[ReportVariant, ...] = ()

@@ -15,7 +15,7 @@ def body(findings: Findings) -> Markup:
         return Markup()
     recipes = ledger.recipes(findings)
     rows = [(arm, against, ledger.confounds(recipes[arm], recipes[against])) for arm, against in pairs]
-    return render("confounds.html", rows=rows)
+    return render("confounds.html", rows=rows, drift=findings.drift)
 
 
 def pairs_of(findings: Findings) -> list[tuple[str, str]]:
