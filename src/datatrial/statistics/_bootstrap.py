@@ -9,25 +9,27 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from datatrial.statistics._influence import Array
+from datatrial.statistics._influence import Array, Weights
 
-CHUNK = 4_000_000  # weights held at once: 32 MB
+CHUNK = 4_000_000  # weights held at once: 16 MB
 LEVELS = (0.025, 0.975)
 
 
-def item_weights(strata: npt.NDArray[np.int64], resamples: int, rng: np.random.Generator) -> Iterator[Array]:
+def item_weights(strata: npt.NDArray[np.int64], resamples: int, rng: np.random.Generator) -> Iterator[Weights]:
     """How often each item is drawn when items are resampled with replacement within their strata.
 
-    Yields arrays (items × some resamples), `resamples` columns in all.
+    Yields arrays (items × some resamples), `resamples` columns in all: whole numbers, in 32 bits, since reading and
+    writing them is most of the work.
     """
     members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
     width = max(1, min(resamples, CHUNK // max(1, len(strata))))
     for start in range(0, resamples, width):
         columns = min(width, resamples - start)
-        weights = np.empty((len(strata), columns))
+        weights = np.empty((len(strata), columns), dtype=np.float32)
         for rows in members:
             n = len(rows)
-            drawn = rng.integers(n, size=(n, columns)) * columns + np.arange(columns)
+            drawn = rng.integers(n, size=(n, columns), dtype=np.int32) * np.int32(columns)
+            drawn += np.arange(columns, dtype=np.int32)
             weights[rows] = np.bincount(drawn.ravel(), minlength=n * columns).reshape(n, columns)
         yield weights
 

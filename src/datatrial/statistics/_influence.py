@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
 
@@ -35,7 +36,7 @@ class Statistic(Protocol):
     def freedom(self, present: Mask) -> Array:
         """Degrees of freedom of each endpoint's item variance, given which items count."""
 
-    def resampled(self, scores: Array, weights: Array) -> Array:
+    def resampled(self, scores: Array, weights: Weights) -> Array:
         """Of several models (models × items) under weights of the items (items × resamples).
 
         Returns: models × endpoints × resamples.
@@ -68,13 +69,13 @@ class Mean:
         strata = len(np.unique(self.strata[present]))
         return np.array([max(1.0, float(present.sum() - strata))])
 
-    def resampled(self, scores: Array, weights: Array) -> Array:
+    def resampled(self, scores: Array, weights: Weights) -> Array:
         present = ~np.isnan(scores)
         # All models in one product: the weights are far larger than the scores, and are read once.
-        sums = np.concatenate([np.where(present, scores, 0.0), present.astype(float)])
-        total, count = np.split(sums @ weights, 2)
+        total = np.where(present, scores, 0.0).astype(np.float32) @ weights
+        count = len(self.strata) if present.all() else present.astype(np.float32) @ weights
         with np.errstate(invalid="ignore"):
-            mean: Array = total / count
+            mean: Array = (total / count).astype(float)
         return mean[:, None]
 
 
@@ -108,7 +109,7 @@ class GroupSafety:
         freedom: Array = np.maximum(1.0, np.array([*each, total], dtype=float))
         return freedom
 
-    def resampled(self, scores: Array, weights: Array) -> Array:
+    def resampled(self, scores: Array, weights: Weights) -> Array:
         scaled = scores / self.toxicity
         models = [[self._resampled(model, m & ~np.isnan(model), weights) for m in self.members] for model in scaled]
         each = np.array(models)
@@ -117,7 +118,7 @@ class GroupSafety:
             mean = np.where(defined, each, 0.0).sum(axis=1) / defined.sum(axis=1)
         return np.concatenate([each, mean[:, None]], axis=1)
 
-    def _resampled(self, scaled: Array, member: Mask, weights: Array) -> Array:
+    def _resampled(self, scaled: Array, member: Mask, weights: Weights) -> Array:
         """One group's safety (resamples)."""
         harmful = np.flatnonzero(member & self.harmful)
         benign = np.flatnonzero(member & ~self.harmful)
@@ -125,13 +126,13 @@ class GroupSafety:
         # Rank once; under any weights a harmful sentence beats the running weight of the benign ones below it.
         below = np.searchsorted(scaled[benign], scaled[harmful], side="left")
         up_to = np.searchsorted(scaled[benign], scaled[harmful], side="right")
-        running = np.zeros((len(benign) + 1, weights.shape[1]))
+        running = np.zeros((len(benign) + 1, weights.shape[1]), dtype=np.float32)
         np.cumsum(weights[benign], axis=0, out=running[1:])
         beaten = running[below]
         beaten += running[up_to]
-        won = np.einsum("ij,ij->j", weights[harmful], beaten) / 2
+        won = np.einsum("ij,ij->j", weights[harmful], beaten, dtype=float) / 2
         with np.errstate(invalid="ignore"):
-            share: Array = won / (weights[harmful].sum(axis=0) * running[-1])
+            share: Array = won / (weights[harmful].sum(axis=0, dtype=float) * running[-1])
         return share
 
 
