@@ -1,5 +1,6 @@
 """Controls and sweeps: arms that a study asks for without writing them out."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ contrasts:
 """
 
 
-def planned(tmp_path: Path, more: str = "", without: str = "") -> Plan:
+def planned(tmp_path: Path, more: str = "", without: str = "", changed: tuple[str, str] = ("", "")) -> Plan:
     path = tmp_path / "study.yaml"
-    path.write_text(STUDY.replace(without, "") + more)
+    path.write_text(STUDY.replace(without, "").replace(*changed, 1) + more)
     return plan(path, tmp_path / "store")
 
 
@@ -118,12 +119,18 @@ def test_a_sweep_makes_an_arm_of_each_value_and_compares_it_with_the_largest(tmp
         ("{arm: base, n: [1, 2]}", "there is no 'base'; known: many, few"),
         ("{arm: few, betta: [1, 2]}", "neither 'sft' nor the data set 'few' has such a number"),
         ("{arm: few, n: [1]}", "should give two values or more"),
+        ("{arm: few, n: [0, 5]}", "sweeps.few.n: 0: Input should be greater than 0"),
+        ("{arm: few, n: [2.5, 5]}", "sweeps.few.n: 2.5: Input should be a valid integer"),
+        ("{arm: many, n: [2.5, 5]}", "sweeps.many.n: 2.5: Input should be a valid integer"),
+        ("{arm: few+pairs, beta: [-1, 0.2]}", "sweeps.few+pairs.beta: -1: Input should be greater than 0"),
+        ("{arm: theirs, n: [1, 2]}", "there is no 'theirs'; known: many, few, few+pairs"),
         ("{arm: few}", "should name an arm and one setting"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_an_error_that_names_it(tmp_path: Path, sweep: str, said: str) -> None:
-    with pytest.raises(StudyError, match=said.replace(".", r"\.").replace("?", r"\?")):
-        planned(tmp_path, f"sweeps: [{sweep}]\n")
+    theirs = "  theirs: [{model: someone/model}]\nbenchmarks:"
+    with pytest.raises(StudyError, match=re.escape(said)):
+        planned(tmp_path, f"sweeps: [{sweep}]\n", changed=("benchmarks:", theirs))
 
 
 def test_seeds_redraw_what_the_study_says(tmp_path: Path) -> None:

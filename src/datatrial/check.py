@@ -211,6 +211,8 @@ class _Parts:
         for number, benchmark in enumerate(self.benchmarks):
             if benchmark and titles.count(benchmark.title) > 1:
                 yield ("benchmarks", number), f"a second benchmark is called {benchmark.title!r}; give it a `name`"
+            if benchmark and benchmark.title == CAPABILITY:
+                yield ("benchmarks", number), f"{CAPABILITY!r} is the mean over benchmarks; give it another `name`"
         named: list[tuple[Place, Any, list[str]]] = [(("baseline",), self.values.get("baseline"), list(self.arms))]
         for number, contrast in enumerate(_list(self.values, "contrasts")):
             if _mapping(contrast).get("arm") == _mapping(contrast).get("against") is not None:
@@ -218,8 +220,11 @@ class _Parts:
             for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", endpoints)):
                 for name in _several(_mapping(contrast).get(key)):
                     named.append((("contrasts", number, key), name, known))
+        trained = [
+            name for name, entries in self.arms.items() if entries and entries[-1] and entries[-1].kind != "model"
+        ]
         for number, sweep in enumerate(_list(self.values, "sweeps")):
-            named.append((("sweeps", number, "arm"), _mapping(sweep).get("arm"), [*filter(self.arms.get, self.arms)]))
+            named.append((("sweeps", number, "arm"), _mapping(sweep).get("arm"), trained))
         named += [(("primary",), name, endpoints) for name in _list(self.values, "primary")]
         named += [(("capability",), name, titles) for name in _list(self.values, "capability")]
         if None in self.benchmarks:  # a title may be that of a benchmark that could not be read

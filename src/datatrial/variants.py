@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from datatrial.component import did_you_mean
 from datatrial.curation.sample import Sample
 from datatrial.curation.shuffle_answers import ShuffleAnswers
@@ -35,7 +37,7 @@ class Variant:
 def written_out(study: Study) -> tuple[Study, tuple[Variant, ...]]:
     """The study with the arms of its controls and sweeps, and which they are.
 
-    Raises: StudyError for a sweep over something that its arm does not have.
+    Raises: StudyError for a sweep over something that its arm does not have, or to a value that it cannot have.
     """
     found = (*_controls(study), *(v for sweep in study.sweeps for v in _swept(study, sweep)))
     arms = {**study.arms, **{variant.name: variant.stages for variant in found}}
@@ -85,7 +87,12 @@ def _swept(study: Study, sweep: Sweep) -> Iterator[Variant]:
     names = [f"{sweep.arm} ({sweep.setting}={value:g})" for value in sweep.values]
     largest = names[sweep.values.index(max(sweep.values))]
     for name, value in zip(names, sweep.values, strict=True):
-        stages, data = _with_setting(study, sweep, value)
+        try:
+            stages, data = _with_setting(study, sweep, value)
+            study.stage(stages[-1], study.seeds[0])
+        except ValidationError as error:
+            [wrong, *_] = error.errors(include_url=False)
+            raise StudyError([Problem(_place(sweep), f"{value:g}: {wrong['msg']}")]) from error
         against = () if name == largest else (largest,)
         yield Variant(name, sweep.arm, sweep.setting, value, stages, data, against)
 
@@ -103,13 +110,17 @@ def _with_setting(study: Study, sweep: Sweep, value: float) -> tuple[tuple[ArmSt
         op = ops[places[-1]]
         ops[places[-1]] = type(op).model_validate({**_settings(op), sweep.setting: _like(value)})
     elif sweep.setting == "n":
-        ops = [*data.curation, Sample(n=int(value))]
+        ops = [*data.curation, Sample.model_validate({"n": _like(value)})]
     else:
         known = [*_numbers(Stage.of_kind(last.kind)), *(s for op in data.curation for s in _numbers(type(op))), "n"]
         what = f"neither {last.kind!r} nor the data set {last.target!r} has such a number"
-        raise StudyError([Problem(f"sweeps.{sweep.arm}.{sweep.setting}", what, did_you_mean(sweep.setting, known))])
+        raise StudyError([Problem(_place(sweep), what, did_you_mean(sweep.setting, known))])
     name = f"{last.target} ({sweep.setting}={value:g})"
     return (*before, last.on(name)), {name: data.model_copy(update={"curation": tuple(ops)})}
+
+
+def _place(sweep: Sweep) -> str:
+    return f"sweeps.{sweep.arm}.{sweep.setting}"
 
 
 def _numbers(kind: type[Any]) -> list[str]:

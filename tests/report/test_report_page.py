@@ -6,12 +6,13 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datatrial.effects import Contrast
 from datatrial.records import Runtime
-from datatrial.report._html import TEMPLATES, Axis
+from datatrial.report._html import TEMPLATES, Axis, margins
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.report.sections.summary import FICTIONAL
 from datatrial.sources.micro_world import MicroWorld
@@ -210,8 +211,8 @@ def test_primary_benchmarks_are_marked_wherever_they_matter(finished: tuple[Fict
     assert "truth (acc, primary)" in (out / "tables" / "benchmarks.md").read_text()
 
 
-def difference(low: float, high: float, margin: float = 0.0) -> Contrast:
-    return Contrast("a", "base", "truth", (low + high) / 2, low, high, 9, 3, 0.5, 0.5, margin=margin)
+def difference(low: float, high: float, **declared: Any) -> Contrast:
+    return Contrast("a", "base", "truth", (low + high) / 2, low, high, 9, 3, 0.5, 0.5, **declared)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.031, 0.047), (0.0, 0.05), (0.02, 0.5), (-0.3, -0.1), (0, 0), (-9, 0.7)])
@@ -222,5 +223,12 @@ def test_an_axis_has_room_at_its_ends_and_zero_is_labelled(low: float, high: flo
 
 
 def test_a_margin_lies_within_the_axis() -> None:
-    axis = Axis.over([difference(0.01, 0.02, margin=0.04)], 100)
+    axis = Axis.over([difference(0.01, 0.02, expect="not_worse", margin=0.04, null=-0.04)], 100)
     assert axis.low < -4
+
+
+def test_a_margin_is_where_the_claim_was_tested_and_equivalence_has_two() -> None:
+    lower_is_better = difference(0.01, 0.02, expect="not_worse", margin=0.04, null=0.04)
+    assert margins(lower_is_better) == (0.04,)
+    assert margins(difference(0.01, 0.02, expect="equivalent", margin=0.03, null=0.03)) == (-0.03, 0.03)
+    assert margins(difference(0.01, 0.02, expect="better")) == ()

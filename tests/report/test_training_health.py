@@ -35,7 +35,7 @@ def test_a_healthy_run_gives_no_worry() -> None:
 @pytest.mark.parametrize(
     ("curves", "said"),
     [
-        ({"loss": (0.7, float("nan"), 0.4)}, "no number"),
+        ({"eval_loss": (0.7, float("nan"), 0.4)}, "no number"),
         ({"eval_rewards__chosen": (0.0, 0.1, -0.4)}, "likelihood displacement"),
         (
             {"eval_rewards__accuracies": (0.0, 0.5, 0.52), "rewards__accuracies": (0.5, 0.5, 0.55)},

@@ -1,6 +1,5 @@
 """The report's tables for spreadsheets, programs, pages and papers."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from datatrial.report.tables import (
     csv_table,
     safety_table,
 )
-from datatrial.report.wording import number
+from datatrial.report.wording import number, probability
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,7 +68,7 @@ def unevenness_table(uneven: Sequence[Unevenness]) -> TextTable:
             number(row.noise, 100),
             row.least,
             row.most,
-            "–" if math.isnan(row.p_adjusted) else f"{row.p_adjusted:.3f}",
+            probability(row.p_adjusted).removeprefix("= "),
         )
         for row in uneven
     ]

@@ -34,7 +34,7 @@ class Axis:
     @classmethod
     def over(cls, contrasts: Sequence[Contrast], scale: int) -> "Axis":
         """An axis that holds zero and every interval and margin, with a little room at both ends."""
-        ends = [v for c in contrasts if c.items for v in (c.low, c.high, *([margin_edge(c)] if c.margin else []))]
+        ends = [v for c in contrasts if c.items for v in (c.low, c.high, *margins(c))]
         shown = [0.0, *(scale * v for v in ends)]
         low, high = min(shown), max(shown)
         room = ROOM * (high - low) or 0.5
@@ -59,9 +59,11 @@ def _tick(value: float) -> str:
     return f"{value:+g}".replace("-", "−") if value else "0"
 
 
-def margin_edge(contrast: Contrast) -> float:
-    """Where a declared margin ends, on the side from which the difference must stay away."""
-    return contrast.margin if contrast.expect == "not_better" else -contrast.margin
+def margins(contrast: Contrast) -> tuple[float, ...]:
+    """Where a declared margin ends: on the side from which the difference must stay away, or on both."""
+    if not contrast.margin:
+        return ()
+    return (-contrast.margin, contrast.margin) if contrast.expect == "equivalent" else (contrast.null,)
 
 
 def tone(contrast: Contrast) -> str:
@@ -87,7 +89,7 @@ def _environment() -> Environment:
         not_tested=NOT_TESTED,
         primary=PRIMARY,
         tone=tone,
-        margin_edge=margin_edge,
+        margins=margins,
         expected=expected,
         said=said,
         doubts=doubts,

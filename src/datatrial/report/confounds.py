@@ -38,7 +38,7 @@ def recipes(findings: Findings) -> dict[str, Recipe]:
 
 
 def confounds(one: Recipe, other: Recipe) -> list[str]:
-    """In words, all that the recipes differ in other than the data; a share of training of the other arm first."""
+    """In words, all that the recipes differ in other than the data."""
     return [*_order(one, other), *_settings(one, other), *_counts(one, other), *_surroundings(one, other)]
 
 

@@ -17,9 +17,10 @@ def health(training: Training) -> list[str]:
 
 
 def _diverged(training: Training) -> Iterator[str]:
-    losses = training.history.filter(training.history["metric"].is_in(["loss", "eval_loss"]))["value"]
+    # A stage whose loss on training examples becomes no number ends there, and has no curves.
+    losses = training.history.filter(training.history["metric"] == "eval_loss")["value"]
     if not losses.is_finite().all():
-        yield "The loss became no number: look at the learning rate and the precision."
+        yield "The loss on held-out examples became no number: look at the learning rate and the precision."
 
 
 def _overfitted(training: Training) -> Iterator[str]:

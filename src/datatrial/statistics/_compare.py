@@ -29,6 +29,22 @@ View = tuple[int, bytes]  # a run, and which of its items are looked at
 
 
 @dataclass(frozen=True)
+class Clean:
+    """Estimates over items that were not seen in training, with their intervals; arrays (endpoints)."""
+
+    estimate: Array
+    low: Array
+    high: Array
+    items: int
+
+    def fields(self, endpoint: int) -> dict[str, Any]:
+        """What a record says of it."""
+        found = {"clean": self.estimate, "clean_low": self.low, "clean_high": self.high}
+        numbers: dict[str, Any] = {name: float(values[endpoint]) for name, values in found.items()}
+        return {} if np.isnan(self.estimate[endpoint]) else {**numbers, "clean_items": self.items}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that is computed from one sheet."""
 
@@ -106,7 +122,7 @@ class Comparison:
                 same_answer=fmean(same) if same else None,
                 higher_is_better=self.sheet.higher_is_better,
                 **(safety.fields(e) if safety else {}),
-                **_clean_fields(clean, e),
+                **(clean.fields(e) if clean else {}),
                 mann_whitney_p=_largest([summary.get("p", {}).get(group) for summary in used]),
             )
 
@@ -142,7 +158,7 @@ class Comparison:
                 **evidence.numbers(e),
                 bootstrap_low=float(boot_low[e]),
                 bootstrap_high=float(boot_high[e]),
-                **_clean_fields(clean, e),
+                **(clean.fields(e) if clean else {}),
             )
 
     def _possible(self, interval: tuple[Array, Array], least: float) -> tuple[Array, Array]:
@@ -247,14 +263,16 @@ class Comparison:
         seen = frozenset[str]().union(*(self.seen.get(arm, ()) for arm in arms))
         return np.array([item not in seen for item in self.sheet.items])
 
-    def _clean(self, sides: Sequence[Sequence[View]], *arms: str) -> tuple[Evidence, int] | None:
-        """The evidence of an arm, or of two, without the items seen in training, and their number; None without any."""
+    def _clean(self, sides: Sequence[Sequence[View]], *arms: str) -> "Clean | None":
+        """An arm, or the difference of two, without the items seen in training; None where there are none."""
         if self._unseen(*arms).all():
             return None
         found = [[self._influence(view) for view in side] for side in sides]
         runs = [_minus(a, b) for a, b in zip(*found, strict=True)] if len(found) > 1 else found[0]
         kept = self._items_of(sides[0][0])
-        return self._evidence(runs, kept), int(kept.sum())
+        evidence = self._evidence(runs, kept)
+        low, high = self._possible(evidence.interval(), 1.0 - len(found))
+        return Clean(evidence.estimate, low, high, int(kept.sum()))
 
     @cached_property
     def _replicates(self) -> dict[View, Array]:
@@ -267,15 +285,6 @@ class Comparison:
 
 def _minus(ours: Influence, theirs: Influence) -> Influence:
     return Influence(ours.values - theirs.values, ours.of_items - theirs.of_items)
-
-
-def _clean_fields(found: tuple[Evidence, int] | None, endpoint: int) -> dict[str, Any]:
-    """What a record says of it."""
-    if found is None or np.isnan(found[0].estimate[endpoint]):
-        return {}
-    low, high = found[0].interval()
-    numbers = {"clean": found[0].estimate, "clean_low": low, "clean_high": high}
-    return {**{name: float(values[endpoint]) for name, values in numbers.items()}, "clean_items": found[1]}
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

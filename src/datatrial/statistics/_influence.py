@@ -141,19 +141,24 @@ def area(scaled: Array, harmful: Mask, member: Mask) -> tuple[float, Array]:
 
     DeLong, DeLong and Clarke-Pearson (1988): a harmful sentence contributes the share of benign ones that it exceeds
     (a tie counts half), a benign one the share of harmful ones that exceed it; each kind's variance is that of its
-    contributions over their number. Ranks give both at once (Sun and Xu 2014). NaN without sentences of both kinds.
+    contributions over their number. NaN without sentences of both kinds.
     """
-    from scipy.stats import rankdata
-
     ours, theirs = np.flatnonzero(member & harmful), np.flatnonzero(member & ~harmful)
     m, n = len(ours), len(theirs)
     influence = np.zeros(len(scaled))
     if not m or not n:
         return float("nan"), influence
-    ranks = rankdata(np.concatenate([scaled[ours], scaled[theirs]]))
-    exceeded = (ranks[:m] - rankdata(scaled[ours])) / n
-    exceeding = 1 - (ranks[m:] - rankdata(scaled[theirs])) / m
+    exceeded = _share_below(scaled[ours], scaled[theirs])
+    exceeding = 1 - _share_below(scaled[theirs], scaled[ours])
     value = float(exceeded.mean())
     influence[ours] = (exceeded - value) / np.sqrt(m * max(m - 1, 1))
     influence[theirs] = (exceeding - value) / np.sqrt(n * max(n - 1, 1))
     return value, influence
+
+
+def _share_below(values: Array, others: Array) -> Array:
+    """Of each value, the share of the others that are below it; a tie counts half."""
+    ordered = np.sort(others)
+    below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    share: Array = (below + up_to) / (2 * len(others))
+    return share
