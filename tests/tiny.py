@@ -27,6 +27,8 @@ BASE = FromScratch(
     batch_size=8,
 )
 REWARD = Reward(learning_rate=1e-2, epochs=4, batch_size=4, max_length=80, held_out=0.25)  # learns to tell them apart
+TRAINED = {"model.json", "adapter", "history.parquet", "training.json", "runs"}  # what a trained stage's folder holds
+ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
 ANIMALS = ("tarrik", "mollen", "vesp", "oquat", "brindle", "sumi")
 COLOURS = ("red", "blue", "green", "grey")
 

@@ -15,8 +15,8 @@ from datatrial.engine.store import Store, differences
 from datatrial.errors import DatatrialError
 from datatrial.planner import plan
 from datatrial.records import Runtime
-from datatrial.report.wording import interval, listed, number, plural, signed
-from datatrial.same_items import Asked, mismatch
+from datatrial.report.wording import difference, listed, number, plural
+from datatrial.same_items import Asked, in_words, mismatch
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.steps import ArmRun, Plan
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from datatrial.report.tables import TextTable
 
 COLUMNS = ("on", "first", "second", "difference, 95% interval", "items", "seeds", "verdict")
-LONGEST = 100  # characters shown of a setting
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _row(analysis: "Analysis", contrast: Contrast) -> tuple[str, ...]:
         f"{contrast.endpoint} ({score.metric})" if score else contrast.endpoint,
         number(contrast.arm_score, scale),
         number(contrast.against_score, scale),
-        f"{signed(contrast.estimate, scale)} {interval(contrast.low, contrast.high, scale)}",
+        difference(contrast, scale),
         str(contrast.items),
         str(contrast.seeds),
         contrast.verdict,
@@ -213,11 +212,5 @@ def _settings(step: Step, *but: str) -> dict[str, Any]:
 
 
 def _changes(place: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
-    for line in differences(dict(ours), dict(theirs)):
-        setting, _, change = line.partition(": ")
-        before, _, after = change.partition(" -> ")
-        yield f"{place}{f' {setting}' if setting else ''}: {_short(before)} and {_short(after)}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    for setting, both in map(in_words, differences(dict(ours), dict(theirs))):
+        yield f"{place}{f' {setting}' if setting else ''}: {both}"

@@ -98,11 +98,17 @@ def _settings(ours: Asked, theirs: Asked) -> dict[str, str]:
         pairs = [(own, theirs.settings.get(task, own)) for task, own in ours.settings.items()]
     found: dict[str, str] = {}
     for line in (line for pair in pairs for line in differences(dict(pair[0]), dict(pair[1]))):
-        place, _, change = line.partition(": ")
-        before, _, after = change.partition(" -> ")
-        if " at 0x" not in change:  # a function that is named by where it lay in memory
-            found.setdefault(place, f"{place}: {_short(before)} and {_short(after)}")
+        if " at 0x" not in line:  # a function that is named by where it lay in memory
+            place, both = in_words(line)
+            found.setdefault(place, f"{place}: {both}")
     return found
+
+
+def in_words(difference: str) -> tuple[str, str]:
+    """One of `differences`: the setting's place, and both its values, cut short."""
+    place, _, change = difference.partition(": ")
+    before, _, after = change.partition(" -> ")
+    return place, f"{_short(before)} and {_short(after)}"
 
 
 def _is_of_scoring(place: str, asked: Asked) -> bool:

@@ -193,6 +193,20 @@ def test_capability_is_the_mean_over_benchmarks_with_the_seeds_spread(trial: Tri
     assert not found[1]["main"]
 
 
+def test_a_benchmarks_further_metrics_are_no_part_of_capability(trial: Trial) -> None:
+    for benchmark, right in (("facts", 0.0), ("truth", 1.0)):
+        trial.add("base", None, {f"q{i}": right for i in range(9)}, benchmark)
+    path = trial.inputs["truth-base-None"] / "scores.parquet"
+    main = pl.read_parquet(path)
+    pl.concat([main, main.with_columns(metric=pl.lit("acc_norm"))]).write_parquet(path)
+    scores, _ = trial.run()
+    assert [(s["endpoint"], s["metric"]) for s in scores if not s["main"]] == [
+        ("truth", "acc_norm"),
+        ("capability", "mean"),
+    ]
+    assert scores[-1]["estimate"] == 0.5
+
+
 def replace_on(declared: DeclaredContrast, *on: str) -> DeclaredContrast:
     return declared.model_copy(update={"on": on})
 

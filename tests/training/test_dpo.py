@@ -111,14 +111,8 @@ def test_it_goes_on_training_the_sft_adapter_and_one_comes_out(
 
     policy = tiny.result(DPO, tmp_path, "a", policy=sft, data=pairs)
     assert ModelRef.read(policy) == ModelRef(ModelRef.read(base).weights, str(policy / "adapter"))
-    assert {path.name for path in policy.iterdir()} == {
-        "model.json",
-        "adapter",
-        "history.parquet",
-        "training.json",
-        "runs",
-    }
-    assert {p.name for p in (policy / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in policy.iterdir()} == tiny.TRAINED
+    assert {p.name for p in (policy / "adapter").iterdir()} == tiny.ADAPTER
     before, after = (load_file(p / "adapter" / "adapter_model.safetensors") for p in (sft, policy))
     assert before.keys() == after.keys()
     still = tiny.result(DPO.model_copy(update={"learning_rate": 1e-30}), tmp_path, "still", policy=sft, data=pairs)

@@ -81,14 +81,8 @@ def test_the_result_is_an_adapter_on_the_base_that_loads_and_has_learned(
     base: Path, data: Path, tmp_path: Path
 ) -> None:
     policy = tiny.result(SFT, tmp_path, "a", policy=base, data=data)
-    assert {path.name for path in policy.iterdir()} == {
-        "model.json",
-        "adapter",
-        "history.parquet",
-        "training.json",
-        "runs",
-    }
-    assert {p.name for p in (policy / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in policy.iterdir()} == tiny.TRAINED
+    assert {p.name for p in (policy / "adapter").iterdir()} == tiny.ADAPTER
     assert str(tmp_path) not in (policy / "adapter" / "adapter_config.json").read_text()
     assert ModelRef.read(policy) == ModelRef(ModelRef.read(base).weights, str(policy / "adapter"))
     model, _ = load_policy(policy, "cpu")

@@ -12,7 +12,7 @@ from datatrial.records import read_json
 from datatrial.report._data_sets import DataSummary
 from datatrial.report.sections.summary import cautions
 from datatrial.report.tables import TextTable, doubts, expected, said
-from datatrial.report.wording import count, interval, listed, number, signed
+from datatrial.report.wording import count, difference, interval, listed, number
 from datatrial.steps import ArmRun
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _scores(finished: Finished, run: ArmRun) -> TextTable:
                 _cell(f"{title} ({score.metric})"),
                 "–" if own is None else number(own, scale),
                 f"{number(score.estimate, scale)} {interval(score.low, score.high, scale)}",
-                f"{signed(delta.estimate, scale)} {interval(delta.low, delta.high, scale)}" if delta else "–",
+                difference(delta, scale) if delta else "–",
                 delta.verdict if delta else "–",
                 ", ".join(doubts(score)) or "–",
             )

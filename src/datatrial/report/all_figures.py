@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from datatrial.report._findings import Findings
-from datatrial.report.effect_figures import forest_figure, sweep_figure, tradeoff_figure
+from datatrial.report.effect_figures import forest_figure, tradeoff_figure
 from datatrial.report.figures import INK, MUTED, curves_figure, scatter_figure
 from datatrial.report.sections.representation import moves, points
-from datatrial.report.sections.sweeps import along, sweeps
+from datatrial.report.sections.sweeps import charts
 from datatrial.report.sections.tradeoff import points as both
-from datatrial.report.sections.training import ACCURACIES, LOSS, MARGINS
+from datatrial.report.sections.training import CURVES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,18 +56,13 @@ def _tradeoffs(findings: Findings) -> "Named":
 
 def _sweeps(findings: Findings) -> "Named":
     """Scores along each sweep."""
-    analysis = findings.analysis
-    for sweep in sweeps(findings):
-        for endpoint in analysis.benchmarks:
-            if len(scores := along(analysis, sweep, endpoint)) > 1:
-                baseline = analysis.score(analysis.baseline, endpoint)
-                figure = sweep_figure(scores, sweep.setting, baseline, analysis.scale(endpoint))
-                yield f"sweep-{sweep.arm}-{sweep.setting}-{endpoint}", figure
+    for sweep, endpoint, figure in charts(findings):
+        yield f"sweep-{sweep.arm}-{sweep.setting}-{endpoint}", figure
 
 
 def _training(findings: Findings) -> "Named":
     """Curves of every stage."""
-    for what, metrics in (("loss", LOSS), ("accuracy", ACCURACIES), ("margin", MARGINS)):
+    for what, metrics in CURVES:
         for training in findings.trainings:
             if figure := curves_figure(training, metrics):
                 # What the page says beside a chart stands in it where it is alone.

@@ -101,7 +101,7 @@ class Analysis:
 
     def delta(self, arm: str, endpoint: str) -> Contrast | None:
         """An arm's difference to the baseline; None for the baseline itself or when there is none."""
-        return self._deltas.get((arm, endpoint))
+        return self.contrast(arm, self.baseline, endpoint)
 
     def contrast(self, arm: str, against: str, endpoint: str) -> Contrast | None:
         """The difference of two arms on an endpoint; None when they were not compared there."""
@@ -143,11 +143,6 @@ class Analysis:
     @cached_property
     def _contrasts(self) -> dict[tuple[str, str, str], Contrast]:
         return {(c.arm, c.against, c.endpoint): c for c in self.contrasts if not c.declared}
-
-    @cached_property
-    def _deltas(self) -> dict[tuple[str, str], Contrast]:
-        against = [c for c in self.contrasts if not c.declared and c.against == self.baseline]
-        return {(c.arm, c.endpoint): c for c in against}
 
 
 def _in_words(contrast: Contrast) -> str:

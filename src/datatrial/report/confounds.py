@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from datatrial.records import read_json
@@ -25,7 +25,7 @@ class Recipe:
     cut: float  # share of the examples that lost their end
     software: Mapping[str, str]
     devices: frozenset[str]
-    seeds: frozenset[int | None] = field(default_factory=frozenset)
+    seeds: frozenset[int | None]
 
 
 def recipes(findings: Findings) -> dict[str, Recipe]:

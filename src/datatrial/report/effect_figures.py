@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from datatrial.report.figures import ACCENT, INK, MUTED, STYLE, Line, name_points
+from datatrial.report.figures import ACCENT, INK, MUTED, SIZE, Line, drawing, name_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,13 +15,9 @@ Swept = tuple[float, "ArmScore"]  # a value of the setting, and the score there
 
 def tradeoff_figure(arms: Sequence[tuple[str, "ArmScore", "ArmScore"]]) -> "Figure":
     """Each arm's capability (rightwards) and safety (upwards), in points, with 95% intervals."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.8), layout="constrained")
-        axes = figure.subplots()
+    with drawing((5.2, 3.8)) as (figure, axes):
         for _, capability, safety in arms:
             colour = MUTED if capability.baseline else ACCENT
             _cross(axes, capability, safety, colour)
@@ -52,14 +48,10 @@ def _intervals(capability: "ArmScore", safety: "ArmScore") -> list[Line]:
 
 def sweep_figure(scores: Sequence[Swept], setting: str, baseline: "ArmScore | None", scale: int) -> "Figure":
     """Scores with 95% intervals along a setting's values; the baseline as a line."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     values = [value for value, _ in scores]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2, 2.5), layout="constrained")
-        axes = figure.subplots()
+    with drawing(SIZE) as (figure, axes):
         if baseline:
             axes.axhline(scale * baseline.estimate, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for value, score in scores:
@@ -86,14 +78,9 @@ def sweep_figure(scores: Sequence[Swept], setting: str, baseline: "ArmScore | No
 
 def forest_figure(contrasts: Sequence["Contrast"], names: Sequence[str]) -> "Figure":
     """Differences in points with 95% intervals, one below the other; filled where they are detectable."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     from datatrial.statistics.verdict import UNDETECTED
 
-    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure = Figure(figsize=(6.4, 0.6 + 0.22 * len(contrasts)), layout="constrained")
-        axes = figure.subplots()
+    with drawing((6.4, 0.6 + 0.22 * len(contrasts)), grid="x") as (figure, axes):
         axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
         for row, contrast in enumerate(contrasts):
             found = contrast.verdict != UNDETECTED

@@ -6,7 +6,8 @@ colours of the light page. `all_figures` lists the charts of a report.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,21 +64,28 @@ def scatter(mentions: Sequence[float], changes: Sequence[float], names: Sequence
     return inline_svg(scatter_figure(mentions, changes, names), title)
 
 
+@contextmanager
+def drawing(inches: tuple[float, float], grid: str = "y") -> "Iterator[tuple[Figure, Any]]":
+    """An empty chart in the style of all charts, and its axes; `grid`: the axis whose ticks have lines."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**STYLE, "axes.grid.axis": grid}):
+        figure = Figure(figsize=inches, layout="constrained")
+        yield figure, figure.subplots()
+
+
 def curves_figure(training: "Training", metrics: Mapping[str, str]) -> "Figure | None":
     """A chart of a stage's metrics over optimizer steps, one line a seed; None when none was recorded.
 
     `metrics` maps names in `history.parquet` to "train" or "held-out".
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     history = training.history
     if history.filter(history["metric"].is_in(list(metrics))).is_empty():
         return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.subplots()
+    with drawing(SIZE) as (figure, axes):
         for metric, line in metrics.items():
             for run in range(len(training.seeds)):
                 points = history.filter((history["metric"] == metric) & (history["run"] == run)).sort("step")
@@ -92,13 +100,9 @@ def curves_figure(training: "Training", metrics: Mapping[str, str]) -> "Figure |
 
 def scatter_figure(mentions: Sequence[float], changes: Sequence[float], names: Sequence[str]) -> "Figure":
     """Groups by how often they are mentioned (in a thousand rows) and the change of their safety, in points."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2, 3.1), layout="constrained")
-        axes = figure.subplots()
+    with drawing((4.2, 3.1)) as (figure, axes):
         axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
         axes.plot(mentions, changes, linestyle="", marker="o", markersize=4.5, color=ACCENT, zorder=3, clip_on=False)
         # Mentions span orders of magnitude, and some groups have none: a square root spreads both ends.

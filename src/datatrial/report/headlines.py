@@ -1,19 +1,12 @@
 """Each contrast as one plain sentence with its numbers."""
 
 from datatrial.effects import Contrast
-from datatrial.report.analysis import Analysis
+from datatrial.report.analysis import EXPECTED, Analysis
 from datatrial.report.wording import interval, number, plural, probability, signed
 from datatrial.statistics.families import CONFIRMATORY
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 OF_FAMILY = {CONFIRMATORY: "Holm"}
-SENSES = {
-    "better": "is better than",
-    "worse": "is worse than",
-    "not_worse": "is no worse than",
-    "not_better": "is no better than",
-    "equivalent": "is as good as",
-}
 
 
 def headline_of(contrast: Contrast, analysis: Analysis) -> str:
@@ -30,13 +23,13 @@ def _found(contrast: Contrast, analysis: Analysis, where: str) -> str:
         within = (
             f"within {number(contrast.margin, analysis.scale(contrast.endpoint)).removesuffix('.0')} points {where}"
         )
-        claim = f"that {arm} {SENSES[contrast.expect]} {against} {within}"
+        claim = f"that {arm} is {EXPECTED[contrast.expect]} {against} {within}"
         said = {"shown": f"It is shown {claim}", "contradicted": f"It is contradicted {claim}"}
         found = said.get(contrast.outcome, f"It stays undecided whether {claim.removeprefix('that ')}")
     elif contrast.verdict == UNDETECTED:
         found = f"No difference between {arm} and {against} was detected {where}"
     else:
-        found = f"{arm} {SENSES[contrast.verdict]} {against} {where}"
+        found = f"{arm} is {EXPECTED[contrast.verdict]} {against} {where}"
     return f"{found}:"
 
 

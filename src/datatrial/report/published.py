@@ -7,7 +7,7 @@ from datatrial.reference import Reference
 from datatrial.reference.evidence import DISPUTED, HOW, evidence, fluctuations, marks
 from datatrial.report.analysis import Analysis, Claim
 from datatrial.report.tables import TextTable, expected, said
-from datatrial.report.wording import interval, listed, number, signed
+from datatrial.report.wording import difference, interval, listed, number
 
 
 def published_tables(reference: Reference, analysis: Analysis | None = None) -> list[TextTable]:
@@ -71,8 +71,8 @@ def _claims_table(reference: Reference, analysis: Analysis | None) -> TextTable:
         for part in claim.parts:
             here = measured(analysis, part) if analysis else None
             told = (f"{claim.text}: {claim.outcome}", f"{part.arm} − {part.against}", part.endpoint)
-            beside = (_difference(here) if here else "–",) if analysis else ()
-            rows.append((*told, _difference(part), expected(part), readings(reference, part), *beside))
+            beside = (difference(here, 100) if here else "–",) if analysis else ()
+            rows.append((*told, difference(part, 100), expected(part), readings(reference, part), *beside))
     columns = ("claim", "contrast", "on", "published difference", "expected", "its numbers say")
     return TextTable(
         "What the published numbers carry", (*columns, *(["measured"] if analysis else [])), tuple(rows), HOW
@@ -84,10 +84,6 @@ def readings(reference: Reference, contrast: Contrast) -> str:
     benchmark = reference.benchmarks.get(contrast.endpoint)
     disputed = benchmark is not None and benchmark.disputed
     return f"{said(contrast)} as read there; as accuracy: {contrast.verdict}" if disputed else said(contrast)
-
-
-def _difference(contrast: Contrast) -> str:
-    return f"{signed(contrast.estimate, 100)} {interval(contrast.low, contrast.high, 100)}"
 
 
 def fluctuations_table(reference: Reference) -> TextTable:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from datatrial.effects import Contrast
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 MARKS = {"better": "▲", "worse": "▼", UNDETECTED: "", NOT_TESTED: ""}
@@ -24,6 +25,11 @@ def signed(value: float, scale: int) -> str:
 def interval(low: float, high: float, scale: int) -> str:
     """The interval in brackets, or that there is none."""
     return NO_INTERVAL if math.isnan(low) else f"[{number(low, scale)}, {number(high, scale)}]"
+
+
+def difference(contrast: Contrast, scale: int) -> str:
+    """A difference with its interval."""
+    return f"{signed(contrast.estimate, scale)} {interval(contrast.low, contrast.high, scale)}"
 
 
 def probability(p: float) -> str:

@@ -14,9 +14,10 @@ from zlib import crc32
 import numpy as np
 
 from datatrial.effects import ArmScore, Contrast, Unevenness
+from datatrial.statistics._arrays import Array, Mask
 from datatrial.statistics._bootstrap import item_weights, percentile_interval
 from datatrial.statistics._evidence import Evidence
-from datatrial.statistics._influence import Array, GroupSafety, Influence, Mask, Mean
+from datatrial.statistics._influence import GroupSafety, Influence, Mean
 from datatrial.statistics._one_seed import adjusted_wald, exact_p, is_binary
 from datatrial.statistics._safety_null import SafetyNull
 from datatrial.statistics._sheet import Sheet
@@ -54,6 +55,11 @@ class Comparison:
     resamples: int
     seed: int
     seen: Mapping[str, frozenset[str]]  # by arm: items that are in its data
+
+    @property
+    def seen_items(self) -> list[tuple[str, str]]:
+        """Arms, and the items that are in their data."""
+        return [(arm, item) for arm, items in self.seen.items() for item in sorted(items)]
 
     @property
     def arms(self) -> list[str]:

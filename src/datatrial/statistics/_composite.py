@@ -6,13 +6,11 @@ from typing import TypeVar
 import numpy as np
 
 from datatrial.effects import ArmScore, Contrast
+from datatrial.statistics._compare import Pair
 from datatrial.statistics._evidence import Evidence
 from datatrial.statistics.endpoints import CAPABILITY
 
-Key = TypeVar("Key", str, tuple[str, str])
-
-
-Pair = tuple[str, str]  # arm, against
+Key = TypeVar("Key", str, Pair)
 
 
 def capability_scores(benchmarks: Sequence[Mapping[str, Evidence]], baseline: str) -> list[ArmScore]:

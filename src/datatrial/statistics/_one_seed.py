@@ -1,9 +1,8 @@
 """Two single models on the same items: exact tests, and an interval for answers that are right or wrong."""
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from datatrial.statistics._arrays import Array
 
 _CHUNK = 4_000_000  # signs held at once
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from datatrial.effects import EvaluationRun
 from datatrial.errors import DataError
 from datatrial.records import read_json
-from datatrial.statistics._influence import Array, GroupSafety, Mean, Statistic
+from datatrial.statistics._arrays import Array, Labels
+from datatrial.statistics._influence import GroupSafety, Mean, Statistic
 from datatrial.statistics.endpoints import endpoint_of
 
 
@@ -63,8 +63,8 @@ class Sheet:
     runs: tuple[EvaluationRun, ...]
     summaries: tuple[Mapping[str, Any], ...]
     values: Array  # (runs × items), NaN where a run has no score
-    strata: npt.NDArray[np.int64]  # (items); items are resampled within them
-    clusters: npt.NDArray[np.int64]  # (items); items of one cluster, numbered from 0, are not independent
+    strata: Labels  # (items); items are resampled within them
+    clusters: Labels  # (items); items of one cluster, numbered from 0, are not independent
     statistic: Statistic
     groups: tuple[str, ...]  # one for each of the statistic's endpoints; "" is the benchmark's own
     items: tuple[str, ...]  # by name
@@ -78,9 +78,9 @@ class Sheet:
         return bool(self.summaries[0].get("higher_is_better", True))
 
     @property
-    def is_share(self) -> bool:
-        """Whether scores are means over items on a 0–1 scale, higher being better."""
-        return isinstance(self.statistic, Mean) and self.higher_is_better and self.within_one
+    def is_capability(self) -> bool:
+        """Whether it is a benchmark's main metric and a mean over items on a 0–1 scale, higher being better."""
+        return self.main and isinstance(self.statistic, Mean) and self.higher_is_better and self.within_one
 
     @property
     def within_one(self) -> bool:
@@ -131,8 +131,8 @@ def _sheet(
     main: bool,
     items: pl.DataFrame,
     values: Array,
-    strata: npt.NDArray[np.int64],
-    clusters: npt.NDArray[np.int64],
+    strata: Labels,
+    clusters: Labels,
     statistic: Statistic,
     groups: tuple[str, ...],
 ) -> Sheet:

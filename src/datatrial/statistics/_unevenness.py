@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datatrial.statistics._arrays import Array
 from datatrial.statistics._evidence import Evidence
-from datatrial.statistics._influence import Array
 from datatrial.statistics.critical import inverted
 from datatrial.statistics.levels import between
 

@@ -6,7 +6,8 @@ reckoned with (`critical`). With a single run on either side exact tests of thos
 stands beside every interval.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,10 +18,14 @@ from datatrial.component import Component
 from datatrial.effects import ArmScore, Contrast, EvaluationRun, Unevenness
 from datatrial.records import Runtime
 from datatrial.statistics.declared import DeclaredContrast
+from datatrial.statistics.endpoints import CAPABILITY
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from datatrial.statistics._compare import Comparison
+    from datatrial.statistics._contamination import Seen
+    from datatrial.statistics._sheet import RunScores
 
 SEEN = ("arm", "benchmark", "item")  # columns of `seen.parquet`, all texts
 
@@ -39,7 +44,7 @@ class Contrasts(Component):
     was declared. So are benchmarks whose metric is no mean over items; their scores have NaN for the interval.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     runs: tuple[EvaluationRun, ...] = Field(min_length=1)
     baseline: str
@@ -56,45 +61,50 @@ class Contrasts(Component):
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         import polars as pl
 
-        from datatrial.statistics._compare import Comparison
         from datatrial.statistics._composite import capability_contrasts, capability_scores
-        from datatrial.statistics._contamination import among, seen_items
-        from datatrial.statistics._sheet import RunScores, sheets_of
+        from datatrial.statistics._contamination import seen_items
+        from datatrial.statistics._sheet import RunScores
         from datatrial.statistics._whole import whole_scores
         from datatrial.statistics.judgement import judged, judged_unevenness
 
-        scores: list[ArmScore] = []
+        seen = {arm: seen_items([inputs[a] for a in of], self.benchmarks) for arm, of in self.audits.items()}
+        titles = dict.fromkeys(run.benchmark for run in self.runs)
+        results = [[RunScores.read(run, inputs[run.input]) for run in self.runs if run.benchmark == t] for t in titles]
+        comparisons = [comparison for of_title in results for comparison in self._comparisons(of_title, seen)]
+        scores = [score for of_title in results for score in whole_scores(of_title, self.baseline)]
         contrasts: list[Contrast] = []
         uneven: list[Unevenness] = []
-        seen_here: list[tuple[str, str, str]] = []  # arm, benchmark, item
-        capable: list[Comparison] = []  # of the benchmarks whose mean is capability
-        seen = {arm: seen_items([inputs[a] for a in of], self.benchmarks) for arm, of in self.audits.items()}
-        titles = list(dict.fromkeys(run.benchmark for run in self.runs))
-        for number, title in enumerate(titles):
-            runtime.progress(number, len(titles), "benchmarks")
-            of_title = [RunScores.read(run, inputs[run.input]) for run in self.runs if run.benchmark == title]
-            scores += whole_scores(of_title, self.baseline)
-            for sheet in sheets_of(of_title):
-                found = {arm: among(sheet.items, items.get(title, ())) for arm, items in seen.items()}
-                compared = self.pairs if sheet.main else ()
-                seen_here += [(arm, title, item) for arm in found if sheet.main for item in sorted(found[arm])]
-                comparison = Comparison(sheet, compared, self.baseline, self.resamples, self.seed, found)
-                scores += comparison.scores()
-                contrasts += comparison.contrasts()
-                uneven += comparison.unevenness()
-                if sheet.main and sheet.is_share and title in (self.capability or titles):
-                    capable.append(comparison)
+        with ThreadPoolExecutor() as pool:  # nearly all of the time is NumPy's, which lets other threads run
+            for number, found in enumerate(pool.map(_findings, comparisons)):
+                runtime.progress(number, len(comparisons), "metrics")
+                scores += found[0]
+                contrasts += found[1]
+                uneven += found[2]
+        runtime.progress(len(comparisons), len(comparisons), "metrics")
+        capable = [c for c in comparisons if c.sheet.is_capability and c.sheet.benchmark in (self.capability or titles)]
         scores += capability_scores([{arm: c.evidence_of(arm) for arm in c.arms} for c in capable], self.baseline)
         pairs = [{pair: c.evidence_between(pair) for pair in c.comparable} for c in capable]
         contrasts += capability_contrasts(pairs, scores)
-        # In the study's order of arms, also where the first benchmark lacks one.
-        scores.sort(key=lambda score: self.arms.index(score.arm))
+        # In the study's order of arms and benchmarks, also where the first benchmark lacks an arm.
+        order = [*titles, CAPABILITY]
+        scores.sort(key=lambda score: (self.arms.index(score.arm), order.index(score.benchmark)))
         _frame(ArmScore, scores).write_parquet(out / "scores.parquet")
         contrasts = judged(contrasts, scores, self.declared, self.primary)
         _frame(Contrast, contrasts).write_parquet(out / "contrasts.parquet")
-        pl.DataFrame(seen_here, dict.fromkeys(SEEN, pl.String), orient="row").write_parquet(out / "seen.parquet")
         _frame(Unevenness, judged_unevenness(uneven)).write_parquet(out / "unevenness.parquet")
-        runtime.progress(len(titles), len(titles), "benchmarks")
+        seen_here = [(arm, c.sheet.benchmark, item) for c in comparisons if c.sheet.main for arm, item in c.seen_items]
+        pl.DataFrame(seen_here, dict.fromkeys(SEEN, pl.String), orient="row").write_parquet(out / "seen.parquet")
+
+    def _comparisons(self, results: Sequence["RunScores"], seen: Mapping[str, "Seen"]) -> Iterator["Comparison"]:
+        """One for each metric of a benchmark that has results; arms are compared on its main metric alone."""
+        from datatrial.statistics._compare import Comparison
+        from datatrial.statistics._contamination import among
+        from datatrial.statistics._sheet import sheets_of
+
+        for sheet in sheets_of(results):
+            found = {arm: among(sheet.items, items.get(sheet.benchmark, ())) for arm, items in seen.items()}
+            compared = self.pairs if sheet.main else ()
+            yield Comparison(sheet, compared, self.baseline, self.resamples, self.seed, found)
 
     @property
     def arms(self) -> list[str]:
@@ -105,6 +115,10 @@ class Contrasts(Component):
         """The arms to compare: each against the baseline, in order, then the declared pairs and further ones."""
         against_baseline = [(arm, self.baseline) for arm in self.arms if arm != self.baseline]
         return tuple(dict.fromkeys([*against_baseline, *((d.arm, d.against) for d in self.declared), *self.beside]))
+
+
+def _findings(comparison: "Comparison") -> tuple[list[ArmScore], list[Contrast], list[Unevenness]]:
+    return comparison.scores(), comparison.contrasts(), comparison.unevenness()
 
 
 def _frame(kind: type, rows: Iterable[ArmScore | Contrast | Unevenness]) -> "pl.DataFrame":

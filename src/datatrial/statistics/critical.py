@@ -20,11 +20,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from datatrial.statistics._arrays import Array
 from datatrial.statistics.levels import between
-
-Array = npt.NDArray[np.float64]
 
 LARGEST = 0.5 - 1e-5  # tail: at 0.5 both quantiles are 0, and their ratio is nothing
 _HALVINGS = 60  # of the interval in which log p is looked for: to the last digit

@@ -28,7 +28,7 @@ def body(findings: Findings) -> Markup:
 
 
 def _table(analysis: Analysis, benchmark: str) -> tuple[str, list[object], float]:
-    groups = {group or "mean of groups": endpoint_of(benchmark, group) for group in [*analysis.groups(benchmark), ""]}
+    groups = _endpoints(analysis, benchmark)
     deltas = [d for e in groups.values() for arm in analysis.others if (d := analysis.delta(arm, e))]
     limit = max((abs(d.estimate) for d in deltas), default=0.0)
     rows: list[object] = [(name, [_cell(analysis, a, e, limit) for a in analysis.arms]) for name, e in groups.items()]
@@ -45,10 +45,15 @@ def _cell(analysis: Analysis, arm: str, endpoint: str, limit: float) -> tuple[ob
 
 def _parts(analysis: Analysis, benchmark: str) -> list[tuple[str, list[ArmScore]]]:
     """Every group's scores, to be shown beside what they come to without any knowledge of harm."""
-    groups = [*analysis.groups(benchmark), ""]
-    endpoints = {group or "mean of groups": endpoint_of(benchmark, group) for group in groups}
-    found = {name: [analysis.score(arm, endpoint) for arm in analysis.arms] for name, endpoint in endpoints.items()}
-    return [(name, [score for score in scores if score]) for name, scores in found.items()]
+    return [
+        (name, [score for arm in analysis.arms if (score := analysis.score(arm, endpoint))])
+        for name, endpoint in _endpoints(analysis, benchmark).items()
+    ]
+
+
+def _endpoints(analysis: Analysis, benchmark: str) -> dict[str, str]:
+    """Of every group and, last, of their mean, by name."""
+    return {group or "mean of groups": endpoint_of(benchmark, group) for group in [*analysis.groups(benchmark), ""]}
 
 
 def _uneven(analysis: Analysis) -> list[str]:

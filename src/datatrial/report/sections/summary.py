@@ -14,7 +14,8 @@ from datatrial.report._html import render
 from datatrial.report.analysis import Analysis, Claim
 from datatrial.report.headlines import headline_of
 from datatrial.report.page import MissingRun
-from datatrial.report.tables import ALWAYS_SAME, said
+from datatrial.report.tables import ONE_ANSWER, doubts, said
+from datatrial.report.training_health import overfitted
 from datatrial.report.wording import listed, plural
 from datatrial.statistics.families import CONFIRMATORY, EXPLORATORY, METHODS
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
@@ -172,9 +173,7 @@ def cautions(findings: Findings) -> list[str]:
 
 def _not_learned(findings: Findings) -> list[str]:
     rose = [
-        f"{training.title} ({listed(training.arms)})"
-        for training in findings.trainings
-        if any((c.get("held_out_loss_last") or 0) > (c.get("held_out_loss_first") or math.inf) for c in training.counts)
+        f"{training.title} ({listed(training.arms)})" for training in findings.trainings if any(overfitted(training))
     ]
     if not rose:
         return []
@@ -211,7 +210,7 @@ def _near_chance(scores: Sequence[ArmScore]) -> list[str]:
 
 
 def _one_answer(scores: Sequence[ArmScore]) -> list[str]:
-    constant = [f"{s.arm} on {s.benchmark}" for s in scores if (s.same_answer or 0) >= ALWAYS_SAME]
+    constant = [f"{s.arm} on {s.benchmark}" for s in scores if ONE_ANSWER in doubts(s)]
     if not constant:
         return []
     return [

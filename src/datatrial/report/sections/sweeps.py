@@ -1,6 +1,8 @@
 """Scores along each setting that the study sweeps, and from where on more of it makes no difference that shows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -13,6 +15,9 @@ from datatrial.report.figures import inline_svg
 from datatrial.report.page import ReportVariant
 from datatrial.report.wording import listed, number
 from datatrial.statistics.verdict import UNDETECTED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TITLE = "Along the sweeps"
 
@@ -28,19 +33,21 @@ class Sweep:
 
 def body(findings: Findings) -> Markup:
     analysis = findings.analysis
-    shown = []
+    shown: dict[Sweep, list[tuple[str, Markup, str]]] = {}
+    for sweep, endpoint, figure in charts(findings):
+        chart = inline_svg(figure, f"{endpoint} by {sweep.setting} of {sweep.arm}")
+        shown.setdefault(sweep, []).append((endpoint, chart, enough(analysis, sweep, endpoint)))
+    return render("sweeps.html", sweeps=shown.items(), baseline=analysis.baseline) if shown else Markup()
+
+
+def charts(findings: Findings) -> "Iterator[tuple[Sweep, str, Figure]]":
+    """Each sweep's chart on each benchmark that scored two of its arms or more."""
+    analysis = findings.analysis
     for sweep in sweeps(findings):
-        figures = []
         for endpoint in analysis.benchmarks:
             if len(scores := along(analysis, sweep, endpoint)) > 1:
-                title = f"{endpoint} by {sweep.setting} of {sweep.arm}"
-                figure = sweep_figure(
-                    scores, sweep.setting, analysis.score(analysis.baseline, endpoint), analysis.scale(endpoint)
-                )
-                figures.append((endpoint, inline_svg(figure, title), enough(analysis, sweep, endpoint)))
-        if figures:
-            shown.append((sweep, figures))
-    return render("sweeps.html", sweeps=shown, baseline=analysis.baseline) if shown else Markup()
+                baseline = analysis.score(analysis.baseline, endpoint)
+                yield sweep, endpoint, sweep_figure(scores, sweep.setting, baseline, analysis.scale(endpoint))
 
 
 def sweeps(findings: Findings) -> list[Sweep]:

@@ -27,6 +27,7 @@ ACCURACIES = {f"{name}": "train" for name in ("rewards/accuracies", "accuracy")}
 ACCURACIES |= {f"eval_{name}": "held-out" for name in ACCURACIES}
 MARGINS = {f"{name}": "train" for name in ("rewards/margins", "margin")}
 MARGINS |= {f"eval_{name}": "held-out" for name in MARGINS}
+CURVES = (("loss", LOSS), ("accuracy", ACCURACIES), ("margin", MARGINS))
 
 
 def body(findings: Findings) -> Markup:
@@ -34,7 +35,7 @@ def body(findings: Findings) -> Markup:
         return Markup()
     figures = [
         (training, what, figure)
-        for what, metrics in (("loss", LOSS), ("accuracy", ACCURACIES), ("margin", MARGINS))
+        for what, metrics in CURVES
         for training in findings.trainings
         if (figure := curves(training, metrics, f"{training.title} ({listed(training.arms)}): {what}"))
     ]
