@@ -143,7 +143,7 @@ def test_a_held_out_loss_that_rose_is_a_caution(finished: tuple[Fiction, Path], 
     assert "loss on held-out examples rose" not in (finished[1] / "report.html").read_text()
     file = fiction.inputs[fiction.stages[0].input] / "training.json"
     counts = json.loads(file.read_text())
-    file.write_text(json.dumps({**counts, "held_out_loss_last": counts["held_out_loss_first"] + 1}))
+    file.write_text(json.dumps({**counts, "held_out_loss_last": counts["held_out_loss_first"] + 9}))
     assert "loss on held-out examples rose in" in (fiction.write() / "report.html").read_text()
 
 
