@@ -210,7 +210,7 @@ class Sentences:
         found = []
         for _ in range(self.seeds):
             one, other = (statistic.influence(np.exp(3 + self._run(arm, statistic, rng))) for arm in arms)
-            found.append(Influence(one.values - other.values, one.of_items - other.of_items))
+            found.append(one - other)
         return found
 
     def _run(self, arm: np.ndarray, statistic: GroupSafety, rng: np.random.Generator) -> np.ndarray:

@@ -51,7 +51,7 @@ def pairs(runs: int, seeds: int) -> Iterator[tuple[list[int], list[int]]]:
 
 
 def contrasts(results: dict[str, list[Path]], one: Sequence[int], other: Sequence[int]) -> pl.DataFrame:
-    """Every benchmark and group of one arm against the other, with p-values adjusted as in a study."""
+    """Every benchmark and group of one arm against the other, and unevenness, with p-values adjusted as in a study."""
     runs, inputs = [], {}
     for title, paths in results.items():
         for arm, members in (("one", one), ("other", other)):
@@ -61,7 +61,11 @@ def contrasts(results: dict[str, list[Path]], one: Sequence[int], other: Sequenc
                 runs.append(EvaluationRun(arm, seed, title, name))
     with tempfile.TemporaryDirectory() as out:
         Contrasts(runs=tuple(runs), baseline="other", resamples=1000).run(inputs, Path(out), Runtime())
-        return pl.read_parquet(Path(out) / "contrasts.parquet")
+        uneven = pl.read_parquet(Path(out) / "unevenness.parquet").with_columns(
+            pl.lit("safety, unevenly").alias("endpoint")
+        )
+        columns = ("endpoint", "p", "p_adjusted")
+        return pl.concat([pl.read_parquet(Path(out) / "contrasts.parquet").select(columns), uneven.select(columns)])
 
 
 def share(hits: Sequence[bool]) -> str:

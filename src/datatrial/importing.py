@@ -196,7 +196,7 @@ class Imports:
         from datatrial.report.tables import benchmark_table, contrasts_table
 
         analysis = Analysis.read(self.contrasts)
-        return [benchmark_table(analysis, intervals=False), contrasts_table(analysis)]
+        return [benchmark_table(analysis, intervals=False), contrasts_table(analysis, brief=True)]
 
 
 def prepare(arms: Sequence[str], store: Path, *, baseline: str = "", leave_out: Collection[str] = ()) -> Import:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
+from datatrial.records import read_json
 from datatrial.steps import Plan
 
 if TYPE_CHECKING:
@@ -73,9 +74,19 @@ class Results:
 
         analysis, reference = Analysis.read(self._contrasts, self.plan.study.primary), self.plan.study.reference
         safety = [safety_table(analysis, benchmark, intervals=False) for benchmark in analysis.safety_benchmarks]
-        judged = (claims_table if analysis.claims else contrasts_table)(analysis)
+        judged = claims_table(analysis) if analysis.claims else contrasts_table(analysis, brief=True)
         published = published_tables(Reference.load(reference), analysis) if reference else []
-        return [benchmark_table(analysis, intervals=False), *safety, judged, *published]
+        found = [benchmark_table(analysis, intervals=False), *safety, judged, *published]
+        return [table for table in found if table.rows]
+
+    @property
+    def notes(self) -> list[str]:
+        """What scores say of themselves, such as which items could not be scored; each once, after its benchmark."""
+        scored = [(title, step) for run in self.plan.runs for title, step in run.scores.items()]
+        summaries = [(t, read_json(self.store.path(s) / "summary.json")) for t, s in scored if self.store.has(s)]
+        return list(
+            dict.fromkeys(f"{title}: {note}" for title, about in summaries for note in about.get("notes") or ())
+        )
 
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl

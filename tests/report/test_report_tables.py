@@ -19,7 +19,7 @@ from datatrial.report.tables import (
     safety_table,
     write_tables,
 )
-from datatrial.report.wording import duration, interval, listed, number, plural, signed
+from datatrial.report.wording import duration, interval, listed, number, plural, probability, signed
 from tests.report.fiction import GROUPS, STAGES, Fiction
 
 
@@ -52,6 +52,14 @@ def test_the_contrasts_table_has_each_arm_on_each_benchmark(analysis: Analysis) 
     table = contrasts_table(analysis)
     assert len(table.rows) == 4 * 6
     assert {row[-1] for row in table.rows} <= {"better", "worse", "no detectable difference"}
+    first, shown = analysis.delta("careless", "science"), dict(zip(table.columns, table.rows[0], strict=True))
+    assert first
+    assert shown["arm"] == "careless on science"
+    assert shown["adjusted p"] == probability(first.p_adjusted).removeprefix("= ")
+    assert shown["detectable"] == number(first.detectable, 100)
+    brief = contrasts_table(analysis, brief=True)
+    assert set(table.columns) - set(brief.columns) == {"p", "adjusted p", "detectable"}
+    assert [row[-1] for row in brief.rows] == [row[-1] for row in table.rows]
 
 
 def test_the_claims_table_repeats_each_claim_for_its_contrasts(analysis: Analysis) -> None:
@@ -59,7 +67,7 @@ def test_the_claims_table_repeats_each_claim_for_its_contrasts(analysis: Analysi
     assert len(rows) == 6 + 2 + 6
     claim = analysis.claims[0]
     assert rows[0][:3] == (f"{claim.text.rstrip('.')}: {claim.outcome}", "careful − careless", "science")
-    assert rows[0][5] == "not worse (margin 2)"
+    assert rows[0][6] == "not worse (margin 2)"
 
 
 def test_a_measured_score_stands_beside_the_published_one_with_its_interval(analysis: Analysis) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datatrial.statistics._evidence import Evidence
-from datatrial.statistics._influence import GroupSafety, Influence, Mean, area
+from datatrial.statistics._influence import GroupSafety, Mean, area
 from datatrial.statistics._one_seed import exact_p
 from datatrial.statistics.families import CONFIRMATORY, EXPLORATORY, adjusted
 
@@ -32,7 +32,7 @@ def test_the_difference_of_two_areas_has_the_z_of_procs_paired_delong_test() -> 
     """`roc.test(ra, rb, method="delong", paired=TRUE)`: Z = 1.440710157."""
     statistic = GroupSafety(HARMFUL, np.ones(20), np.ones((1, 20), dtype=bool))
     one, other = (statistic.influence(np.array(scores)) for scores in (ONE, OTHER))
-    difference = Influence(one.values - other.values, one.of_items - other.of_items)
+    difference = one - other
     found = Evidence.of([difference], np.full(2, 1e9), np.arange(20))
     assert found.estimate / found.error == pytest.approx([1.440710157] * 2, rel=1e-9)
     assert found.p() == pytest.approx([0.1496665842] * 2, rel=1e-6)

@@ -59,6 +59,14 @@ def test_runs_that_never_differ_show_nothing() -> None:
     assert (found.p()[0], found.error[0], found.detectable[0]) == (1.0, 0.0, 0.0)
 
 
+def test_seeds_whose_counts_are_equal_by_chance_are_no_proof() -> None:
+    answers = np.zeros((2, 200))
+    answers[0, :2] = answers[1, 2:4] = 1  # two more right answers each, to different questions
+    found, peer = evidence(answers), stats.t.sf(np.sqrt(24) * 2, 1) * 2  # an item's rounding, over two runs
+    assert found.p() == pytest.approx(peer)
+    assert found.p() > 0.05
+
+
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_a_true_difference_of_the_detectable_size_is_found_in_four_of_five_studies(seeds: int) -> None:
     rng = np.random.default_rng(3)

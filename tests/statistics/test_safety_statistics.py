@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datatrial.statistics._evidence import Evidence
-from datatrial.statistics._influence import GroupSafety, Influence
+from datatrial.statistics._influence import GroupSafety
 from datatrial.statistics._safety_null import SafetyNull
 from datatrial.statistics._unevenness import unevenness
 
@@ -51,7 +51,7 @@ def changes(tilt: float, seeds: int, seed: int = 3) -> Evidence:
     for _ in range(seeds):
         arm = common + tilt * (safety.harmful & safety.members[0]) + 0.2 * rng.standard_normal(1000)
         ours, theirs = safety.influence(np.exp(arm)), safety.influence(np.exp(common))
-        runs.append(Influence(ours.values - theirs.values, ours.of_items - theirs.of_items))
+        runs.append(ours - theirs)
     return Evidence.of(runs, safety.freedom(np.ones(1000, dtype=bool)), np.arange(1000))
 
 

@@ -1,5 +1,6 @@
 """Tables and results as a terminal shows them."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ def show(results: "Results") -> None:
     if results.report:
         for shown in results.tables():
             print_table(shown)
+        for note in results.notes:
+            out.print(Text(note, style="dim"))
         out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)
@@ -33,12 +36,34 @@ def print_table(table: "TextTable") -> None:
     groups = [(name, list(group)) for name, group in groupby(rows, key=lambda row: row[0])]
     grouped = len(groups) < len(rows)
     out.print(Text(f"\n{table.title}", style="bold"))
+    first = 1 if grouped else 0
+    widths = _widths([column[first:] for column in lines], out.width)
     for name, group in groups if grouped else [("", rows)]:
-        first = 1 if grouped else 0
-        shown = Table(box=SIMPLE_HEAD, title=Text(name) if grouped else None, title_justify="left", pad_edge=False)
-        for number, column in enumerate(header[first:]):
-            shown.add_column(Text(column), justify="right" if number else "left", overflow="fold")
+        title = Text(name) if grouped else None
+        shown = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+        for number, (column, width) in enumerate(zip(header[first:], widths, strict=True)):
+            shown.add_column(Text(column), justify="right" if number else "left", overflow="fold", width=width)
         for row in group:
-            shown.add_row(*(Text(cell) for cell in row[first:]))
+            shown.add_row(*(Text(_held_together(cell)) for cell in row[first:]))
         out.print(shown)
     out.print(Text(table.note, style="dim"))
+
+
+def _held_together(cell: str) -> str:
+    """A mark stays beside its number when a cell takes several lines."""
+    return cell.replace(" ▲", "▲").replace(" ▼", "▼")
+
+
+def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """How wide columns are so that no word is broken; None, for Rich to decide, where that would be too wide."""
+    columns = [[_held_together(cell) for cell in column] for column in zip(*lines, strict=True)]
+    least = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
+    wished = [max(map(len, column)) for column in columns]
+    spare = room - sum(least) - 2 * len(least)
+    if spare < 0:
+        return [None] * len(least)
+    widths: list[int | None] = [None] * len(least)
+    for done, column in enumerate(sorted(range(len(least)), key=lambda c: wished[c] - least[c])):
+        more = min(wished[column] - least[column], spare // (len(least) - done))
+        widths[column], spare = least[column] + more, spare - more
+    return widths

@@ -47,6 +47,7 @@ class Training:
 class Ran:
     """A step that was run, from its record."""
 
+    part: str  # of the work: "data", "training", …
     what: str
     digest: str
     record: Mapping[str, Any]
@@ -56,10 +57,10 @@ class Ran:
         return float(self.record.get("seconds", 0.0))
 
     @property
-    def memory(self) -> int | None:
-        """Peak memory of the process, in MiB."""
-        peak = self.record.get("peak_memory_mib")
-        return peak.get("host") if isinstance(peak, dict) else peak
+    def memory(self) -> Mapping[str, int]:
+        """Peak memory of the process (`host`) and, where it used one, of its GPU (`gpu`), in MiB."""
+        peaks: Mapping[str, int] = self.record.get("peak_memory_mib") or {}
+        return peaks
 
 
 @dataclass(frozen=True)
@@ -180,15 +181,16 @@ def record_of(result: Path) -> dict[str, Any]:
 
 def _steps(settings: Report, inputs: Mapping[str, Path]) -> list[Ran]:
     """Every result that the report was given, once, in the order of the work."""
-    named = [(entry.input, f"data: {entry.name}") for entry in settings.data]
-    named += [(entry.input, f"audit: {entry.name}") for entry in settings.audits]
-    named += [(settings.model, "base model")] * bool(settings.model)
-    named += [(s.input, f"{s.stage} on {s.data}: {_of_seed(s.arm, s.seed)}") for s in settings.stages]
-    named += [(r.input, f"{r.benchmark}: {_of_seed(r.arm, r.seed)}") for r in settings.runs]
-    found: dict[Path, str] = {}
-    for name, what in [*named, ("contrasts", "contrasts")]:
-        found.setdefault(inputs[name], what)  # arms that share a result: named by the first
-    return [Ran(what, result.name, record_of(result)) for result, what in found.items()]
+    named = [(entry.input, "data", f"data: {entry.name}") for entry in settings.data]
+    named += [(entry.input, "audits", f"audit: {entry.name}") for entry in settings.audits]
+    named += [(settings.model, "base model", "base model")] * bool(settings.model)
+    named += [(s.input, "training", f"{s.stage} on {s.data}: {_of_seed(s.arm, s.seed)}") for s in settings.stages]
+    named += [(r.input, "scoring", f"{r.benchmark}: {_of_seed(r.arm, r.seed)}") for r in settings.runs]
+    named += [(d.input, "scoring", f"distance from the base model: {_of_seed(d.arm, d.seed)}") for d in settings.drifts]
+    found: dict[Path, tuple[str, str]] = {}
+    for name, *what in [*named, ("contrasts", "statistics", "contrasts")]:
+        found.setdefault(inputs[name], (what[0], what[1]))  # arms that share a result: named by the first
+    return [Ran(part, what, result.name, record_of(result)) for result, (part, what) in found.items()]
 
 
 def _of_seed(arm: str, seed: int | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datatrial.effects import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
-from datatrial.report.wording import MARKS, NO_INTERVAL, interval, number, signed
+from datatrial.report.wording import MARKS, NO_INTERVAL, interval, number, probability, signed
 from datatrial.statistics.endpoints import endpoint_of
 from datatrial.statistics.verdict import NOT_TESTED
 
@@ -60,12 +60,17 @@ def safety_table(analysis: Analysis, benchmark: str, intervals: bool = True) -> 
     return TextTable(f"Safety by group: {benchmark}", ("group", *arms), rows, note)
 
 
-def contrasts_table(analysis: Analysis) -> TextTable:
-    """Every arm against the baseline on every benchmark's main metric, and on the mean of the safety groups."""
+def contrasts_table(analysis: Analysis, brief: bool = False) -> TextTable:
+    """Every arm against the baseline on every benchmark's main metric, and on the mean of the safety groups.
+
+    `brief` is for narrow places: without p-values, and without what could have been detected.
+    """
     found = [analysis.delta(arm, endpoint) for endpoint in analysis.benchmarks for arm in analysis.others]
-    rows = tuple((f"{c.arm} on {c.endpoint}", *_numbers(analysis, c), c.verdict) for c in found if c)
-    columns = ("arm", "difference", "95% interval", "items", "seeds", "verdict")
-    return TextTable(f"Against {analysis.baseline}", columns, rows)
+    rows = tuple((f"{c.arm} on {c.endpoint}", *_numbers(analysis, c, brief), c.verdict) for c in found if c)
+    evidence = () if brief else ("p", "adjusted p", "detectable")
+    columns = ("arm", "difference", "95% interval", *evidence, "items", "seeds", "verdict")
+    detectable = "Detectable: the smallest true difference that would be found with probability 80%."
+    return TextTable(f"Against {analysis.baseline}", columns, rows, "" if brief else detectable)
 
 
 def claims_table(analysis: Analysis) -> TextTable:
@@ -75,13 +80,14 @@ def claims_table(analysis: Analysis) -> TextTable:
             f"{claim.text.rstrip('.')}: {claim.outcome or 'reported'}",
             f"{c.arm} − {c.against}",
             _marked(analysis, c.endpoint),
-            *_numbers(analysis, c)[:2],
+            *_numbers(analysis, c, brief=True)[:2],
+            "–" if c.verdict == NOT_TESTED else _probability(c.p_adjusted),
             *_judged(c),
         )
         for claim in analysis.claims
         for c in claim.parts
     ]
-    columns = ("claim", "contrast", "on", "difference", "95% interval", "expected", "outcome")
+    columns = ("claim", "contrast", "on", "difference", "95% interval", "adjusted p", "expected", "outcome")
     note = "A claim is shown only if all its contrasts are, and contradicted if one of them is."
     return TextTable("Claims", columns, tuple(rows), note)
 
@@ -144,12 +150,17 @@ def _cell(analysis: Analysis, arm: str, endpoint: str, intervals: bool) -> str:
     return " ".join(part for part in (*parts, *doubts(score)) if part)
 
 
-def _numbers(analysis: Analysis, contrast: Contrast) -> tuple[str, str, str, str]:
+def _numbers(analysis: Analysis, contrast: Contrast, brief: bool) -> tuple[str, ...]:
     if contrast.verdict == NOT_TESTED:
-        return "–", "–", "0", "0"
+        return ("–",) * (2 if brief else 5) + ("0", "0")
     scale = analysis.scale(contrast.endpoint)
     estimate, bounds = signed(contrast.estimate, scale), interval(contrast.low, contrast.high, scale)
-    return estimate, bounds, str(contrast.items), str(contrast.seeds)
+    evidence = (_probability(contrast.p), _probability(contrast.p_adjusted), number(contrast.detectable, scale))
+    return estimate, bounds, *(() if brief else evidence), str(contrast.items), str(contrast.seeds)
+
+
+def _probability(p: float) -> str:
+    return probability(p).removeprefix("= ")
 
 
 def _with_metric(analysis: Analysis, endpoint: str) -> str:

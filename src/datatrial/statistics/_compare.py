@@ -17,8 +17,8 @@ from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.statistics._arrays import Array, Mask
 from datatrial.statistics._bootstrap import item_weights, percentile_interval
 from datatrial.statistics._evidence import Evidence
-from datatrial.statistics._influence import GroupSafety, Influence, Mean
-from datatrial.statistics._one_seed import adjusted_wald, exact_p, is_binary
+from datatrial.statistics._influence import GroupSafety, Influence, Mean, is_binary
+from datatrial.statistics._one_seed import adjusted_wald, exact_p
 from datatrial.statistics._safety_null import SafetyNull
 from datatrial.statistics._sheet import Sheet
 from datatrial.statistics._unevenness import unevenness
@@ -87,7 +87,7 @@ class Comparison:
         """The differences of two arms, over the seeds and the items that both have."""
         kept = self._kept(pair)
         views = [(self._view(a, kept), self._view(b, kept)) for a, b in self._runs(pair)]
-        return self._evidence([_minus(self._influence(a), self._influence(b)) for a, b in views], kept)
+        return self._evidence([self._influence(a) - self._influence(b) for a, b in views], kept)
 
     @property
     def comparable(self) -> list[Pair]:
@@ -274,7 +274,7 @@ class Comparison:
         if self._unseen(*arms).all():
             return None
         found = [[self._influence(view) for view in side] for side in sides]
-        runs = [_minus(a, b) for a, b in zip(*found, strict=True)] if len(found) > 1 else found[0]
+        runs = [a - b for a, b in zip(*found, strict=True)] if len(found) > 1 else found[0]
         kept = self._items_of(sides[0][0])
         evidence = self._evidence(runs, kept)
         low, high = self._possible(evidence.interval(), 1.0 - len(found))
@@ -287,10 +287,6 @@ class Comparison:
         weights = item_weights(self.sheet.strata, self.resamples, rng)
         parts = [self.sheet.statistic.resampled(scores, some) for some in weights]
         return dict(zip(self._paired_views, np.concatenate(parts, axis=2), strict=True))
-
-
-def _minus(ours: Influence, theirs: Influence) -> Influence:
-    return Influence(ours.values - theirs.values, ours.of_items - theirs.of_items)
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

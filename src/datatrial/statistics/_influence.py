@@ -21,6 +21,13 @@ class Influence:
 
     values: Array  # (endpoints)
     of_items: Array  # (endpoints × items), 0 for items that have no part in an endpoint
+    step: float = (
+        0.0  # what values are multiples of: one item of those that are right or wrong; 0: they may be anything
+    )
+
+    def __sub__(self, other: "Influence") -> "Influence":
+        """Of the difference between two models on the same items."""
+        return Influence(self.values - other.values, self.of_items - other.of_items, max(self.step, other.step))
 
 
 class Statistic(Protocol):
@@ -59,7 +66,7 @@ class Mean:
         with np.errstate(divide="ignore"):
             correction = np.sqrt(np.where(sizes > 1, sizes / (sizes - 1), 1.0))[strata]
         influence = np.where(present, (known - centre) * correction, 0.0) / count
-        return Influence(np.array([known.sum() / count]), influence[None])
+        return Influence(np.array([known.sum() / count]), influence[None], is_binary(known) / count)
 
     def freedom(self, present: Mask) -> Array:
         strata = len(np.unique(self.strata[present]))
@@ -73,6 +80,11 @@ class Mean:
         with np.errstate(invalid="ignore"):
             mean: Array = (total / count).astype(float)
         return mean[:, None]
+
+
+def is_binary(scores: Array) -> bool:
+    """Whether they are of answers that are right or wrong, or differences between such scores."""
+    return bool(np.isin(scores, (-1.0, 0.0, 1.0)).all())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from datatrial.statistics._arrays import Array
+from datatrial.statistics._influence import is_binary
 
 _CHUNK = 4_000_000  # signs held at once
 
@@ -28,11 +29,6 @@ def exact_p(differences: Array, resamples: int, seed: int) -> float:
         signs = rng.integers(2, size=(min(width, resamples - start), len(changed)), dtype=np.int8)
         extreme += int((np.abs(2 * (signs @ changed) - changed.sum()) >= observed).sum())
     return (extreme + 1) / (resamples + 1)
-
-
-def is_binary(differences: Array) -> bool:
-    """Whether they are of answers that are right or wrong."""
-    return bool(np.isin(differences, (-1.0, 0.0, 1.0)).all())
 
 
 def adjusted_wald(differences: Array, alpha: float) -> tuple[float, float]:

@@ -26,6 +26,7 @@ ORDER = (
     "published",
     "training",
     "data",
+    "cost",
     "provenance",
 )
 

@@ -8,6 +8,7 @@ from datatrial.effects import Contrast
 from datatrial.report._findings import Findings
 from datatrial.report._html import Axis, render
 from datatrial.report.analysis import Analysis
+from datatrial.report.tables import contrasts_table
 from datatrial.statistics.endpoints import endpoint_of
 
 TITLE = "Differences to the baseline"
@@ -19,7 +20,8 @@ def body(findings: Findings) -> Markup:
     if not panels:
         return Markup()
     groups = [(benchmark, _groups(analysis, benchmark)) for benchmark in analysis.safety_benchmarks]
-    return render("contrasts.html", analysis=analysis, panels=panels, groups=groups)
+    numbers = contrasts_table(analysis)
+    return render("contrasts.html", analysis=analysis, panels=panels, groups=groups, numbers=numbers)
 
 
 def _deltas(analysis: Analysis, endpoint: str) -> list[tuple[str, Contrast]]:

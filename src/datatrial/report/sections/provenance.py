@@ -1,6 +1,6 @@
-"""Where every number comes from: the study, the software, the machine, the cost, each step's digest."""
+"""Where every number comes from: the study, the software, the machine, each step's digest; and how to get it again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
@@ -19,7 +19,6 @@ def body(findings: Findings) -> Markup:
     steps = findings.steps
     records = [step.record for step in steps]
     packages = {name: version for r in records for name, version in (r.get("packages") or {}).items()}
-    memory = [step.memory for step in steps if step.memory]
     facts = [
         ("first step begun", sorted(str(r["started"]).replace("T", " ") for r in records if r.get("started"))[:1]),
         ("another seed redraws", [REDRAWN[what] for what in findings.settings.seeds_redraw] if findings.seeds else []),
@@ -27,7 +26,6 @@ def body(findings: Findings) -> Markup:
         ("machine", _distinct(value for r in records for value in (r.get("machine"), r.get("platform")))),
         ("Python", _distinct(r.get("python") for r in records)),
         ("packages", [f"{name} {packages[name]}" for name in sorted(packages)]),
-        ("peak memory", [f"{max(memory)} MiB, of one process"] if memory else []),
     ]
     study = findings.settings.study.strip()
     return render(
@@ -35,9 +33,15 @@ def body(findings: Findings) -> Markup:
         assumptions=findings.settings.assumptions,
         facts=facts,
         externals=_externals(steps),
+        install=_install(packages) if findings.settings.model else "",
         study=study,
         steps=steps,
     )
+
+
+def _install(packages: Mapping[str, str]) -> str:
+    """The command for these versions; a study of imported results was not made with them."""
+    return "pip install " + " ".join(f"{name}=={packages[name]}" for name in sorted(packages)) if packages else ""
 
 
 def _distinct(values: Iterable[object]) -> list[str]:
