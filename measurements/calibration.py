@@ -227,18 +227,20 @@ def safety_cell(job: tuple[Sentences, int]) -> str:
         statistic = cell.statistic(rng)
         freedom = statistic.freedom(np.ones(len(statistic.harmful), dtype=bool))
         of_study = Evidence.of(cell.runs(statistic, rng), freedom, np.arange(len(statistic.harmful)))
-        uneven.append(unevenness(of_study, np.arange(cell.GROUPS)).p <= ALPHA)
+        uneven.append(unevenness(of_study, np.arange(cell.GROUPS)).p)
         found.append(numbers(of_study))
     p = p_values(found, cell.seeds)
     each, shares = p <= ALPHA, [of_study[2].mean() for of_study in found]
     wise = family_wise(p[:, :-1])
     groups = [float(share) for share in each[:, :-1].mean(axis=0)]
+    unevenly = np.array(uneven) <= ALPHA
+    level_of_unevenness = "–" if np.isnan(uneven[0]) else f"{bounds(unevenly)}{outside(unevenly, LEVEL_BAND)}"
     worst = max(range(cell.GROUPS), key=lambda g: abs(groups[g] - 0.045))
     return (
         f"| {cell.seeds} | {cell.per_group} | {cell.seed_spread:g} | {np.mean(shares):.2f} "
         f"| {100 * min(groups):.1f} to {100 * max(groups):.1f} "
         f"| {bounds(each[:, worst])}{outside(each[:, worst], LEVEL_BAND)} | {bounds(each[:, -1])}"
-        f"{outside(each[:, -1], LEVEL_BAND)} | {bounds(uneven)}{outside(uneven, LEVEL_BAND)} "
+        f"{outside(each[:, -1], LEVEL_BAND)} | {level_of_unevenness} "
         f"| {bounds(wise)}{_above(wise)} |"
     )
 

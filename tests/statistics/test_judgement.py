@@ -1,12 +1,13 @@
 """Families, verdicts and expectations of computed contrasts."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from datatrial.effects import ArmScore, Contrast
+from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.statistics.declared import DeclaredContrast
-from datatrial.statistics.judgement import judged
+from datatrial.statistics.judgement import judged, judged_unevenness
 
 
 def score(endpoint: str, **said: object) -> ArmScore:
@@ -93,3 +94,9 @@ def test_many_comparisons_with_the_baseline_take_their_toll() -> None:
     assert [c.p_adjusted for c in found] == pytest.approx([0.12, 0.4, 2 / 3, 0.9])
     assert {c.verdict for c in found} == {"no detectable difference"}
     assert judged([replace(computed[0], p=0.001)], SCORES, [], ())[0].verdict == "better"
+
+
+def test_unevenness_that_was_not_tested_is_no_member_of_the_family() -> None:
+    one = Unevenness("a", "base", "safety", 3, 3, 0.1, 0.1, "Tinkers", "Hill folk", 0.03)
+    found = judged_unevenness([one, replace(one, arm="b", p=math.nan), replace(one, arm="c", p=0.5)])
+    assert [row.p_adjusted for row in found] == [0.06, pytest.approx(math.nan, nan_ok=True), 0.5]

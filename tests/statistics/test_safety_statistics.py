@@ -64,6 +64,11 @@ def test_groups_that_change_alike_are_even_and_one_that_does_not_is_found(seeds:
     assert uneven.spread > 2 * uneven.noise
 
 
+def test_two_seeds_cannot_tell_of_many_groups() -> None:
+    assert np.isnan(unevenness(changes(0.8, 2), np.arange(5)).p)
+    assert unevenness(changes(0.8, 2), np.arange(2)).p < 0.2
+
+
 def test_of_two_groups_it_is_the_test_of_their_difference() -> None:
     found = changes(0.1, 3)
     both = np.array([[1.0, -1.0, 0, 0, 0, 0]])

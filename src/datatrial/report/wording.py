@@ -33,7 +33,9 @@ def difference(contrast: Contrast, scale: int) -> str:
 
 
 def probability(p: float) -> str:
-    """A p-value with its sign: = 0.03, < 0.001."""
+    """A p-value with its sign: = 0.03, < 0.001; a dash where there is none."""
+    if math.isnan(p):
+        return "–"
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 

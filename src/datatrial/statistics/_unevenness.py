@@ -16,7 +16,7 @@ class Uneven:
 
     spread: float  # standard deviation over endpoints
     noise: float  # expected of endpoints that change alike
-    p: float
+    p: float  # NaN where it cannot be known
 
 
 def unevenness(evidence: Evidence, endpoints: Array) -> Uneven:
@@ -25,9 +25,8 @@ def unevenness(evidence: Evidence, endpoints: Array) -> Uneven:
     Q is the sum of squares of the changes around their mean. Under the hypothesis it is a weighted sum of χ², which Box
     (1954) takes for one χ² with the same mean and variance: these come from the joint covariance of the changes, items
     and seeds together. Of the seeds' part little is known, so the critical value lies between those of χ² and F, as in
-    `critical` that of one difference does between normal and t; of two endpoints it is that very test. With two seeds
-    nothing can be known of how their effects on the endpoints go together: they are taken to go all one way, which
-    makes the test find hardly anything.
+    `critical` that of one difference does between normal and t; of two endpoints it is that very test. How the effects
+    of two seeds on more endpoints go together cannot be known: p is NaN then.
     """
     values = evidence.estimate[endpoints]
     changes, centre = values - values.mean(), np.eye(len(values)) - 1 / len(values)
@@ -39,7 +38,8 @@ def unevenness(evidence: Evidence, endpoints: Array) -> Uneven:
     total = np.trace(items) + np.trace(seeds)
     noise = float(np.sqrt(total / (len(values) - 1)))
     spread = float(np.sqrt((changes**2).sum() / (len(values) - 1)))
-    return Uneven(spread, noise, _p(float((changes**2).sum()), items, seeds, evidence.seeds - 1))
+    unknown = evidence.seeds == 2 and len(values) > 2
+    return Uneven(spread, noise, np.nan if unknown else _p(float((changes**2).sum()), items, seeds, evidence.seeds - 1))
 
 
 def _positive(covariance: Array) -> Array:

@@ -43,9 +43,10 @@ def judged(
 
 
 def judged_unevenness(found: Sequence[Unevenness]) -> list[Unevenness]:
-    """The same tests with adjusted p-values: they are exploratory, all of one family."""
-    p = adjusted([one.p for one in found], EXPLORATORY)
-    return [replace(one, p_adjusted=value) for one, value in zip(found, p, strict=True)]
+    """The same tests with adjusted p-values: they are exploratory, all of one family; those without a p stay so."""
+    tested = [one for one in found if not math.isnan(one.p)]
+    p = dict(zip(map(id, tested), adjusted([one.p for one in tested], EXPLORATORY), strict=True))
+    return [replace(one, p_adjusted=p.get(id(one), math.nan)) for one in found]
 
 
 def _claims(

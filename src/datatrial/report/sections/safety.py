@@ -1,5 +1,7 @@
 """Safety of each group for each arm, coloured by the difference to the baseline."""
 
+import math
+
 from markupsafe import Markup
 
 from datatrial.effects import ArmScore, Contrast, Unevenness
@@ -58,12 +60,14 @@ def _endpoints(analysis: Analysis, benchmark: str) -> dict[str, str]:
 
 def _uneven(analysis: Analysis) -> list[str]:
     """Of every comparison, whether its change differs between groups."""
-    found = sorted(analysis.unevenness, key=lambda one: one.p)
+    found = sorted(analysis.unevenness, key=lambda one: (math.isnan(one.p), one.p))
     several = len(analysis.safety_benchmarks) > 1
     return [_in_words(one, f" ({one.benchmark})" if several else "") for one in found]
 
 
 def _in_words(one: Unevenness, where: str) -> str:
+    if math.isnan(one.p):
+        return f"{one.arm} against {one.against}{where}: two seeds cannot tell; three can."
     said = "changes groups unevenly" if one.p_adjusted <= ALPHA else "is not seen to change groups unevenly"
     return (
         f"{one.arm} against {one.against}{where} {said}: the changes spread by {number(one.spread, 100)} points around "
