@@ -25,8 +25,8 @@ class Evidence:
     (it is in both). V_seeds has seeds − 1 degrees of freedom, all else has many: see `critical`. With a single run
     there is no V_seeds, and all that is said is of that run alone.
 
-    Counts of right answers of few seeds may be equal by chance, which says nothing of how exact they are: to V_seeds
-    comes what rounding to whole items adds, a twelfth of an item squared for each run (Sheppard 1898), though no more
+    Few seeds may give the same number of right answers by chance, which says nothing of how exact they are: to V_seeds
+    comes what rounding to whole items adds, a twelfth of a step squared for each run (Sheppard 1898), though no more
     than V_rest.
     """
 
@@ -49,7 +49,7 @@ class Evidence:
         if seeds > 1:
             apart = each - mean
             spread = np.einsum("sec,sfc->ef", apart, apart) / (seeds * (seeds - 1))
-        rounded = np.minimum(np.diag(spread), max(run.step for run in runs) ** 2 / 12 / seeds)
+        rounded = np.minimum(np.diag(spread), np.max([run.step for run in runs], axis=0) ** 2 / 12 / seeds)
         return cls(
             estimate=values.mean(axis=0),
             item_variance=np.maximum(0.0, (mean**2).sum(axis=1) - np.diag(spread)),

@@ -21,13 +21,12 @@ class Influence:
 
     values: Array  # (endpoints)
     of_items: Array  # (endpoints × items), 0 for items that have no part in an endpoint
-    step: float = (
-        0.0  # what values are multiples of: one item of those that are right or wrong; 0: they may be anything
-    )
+    step: Array  # (endpoints): what values are multiples of, such as one right answer of all; 0: they may be anything
 
     def __sub__(self, other: "Influence") -> "Influence":
         """Of the difference between two models on the same items."""
-        return Influence(self.values - other.values, self.of_items - other.of_items, max(self.step, other.step))
+        step = np.maximum(self.step, other.step)
+        return Influence(self.values - other.values, self.of_items - other.of_items, step)
 
 
 class Statistic(Protocol):
@@ -56,7 +55,7 @@ class Mean:
         present = ~np.isnan(scores)
         count = int(present.sum())
         if not count:
-            return Influence(np.array([np.nan]), np.zeros((1, len(scores))))
+            return Influence(np.array([np.nan]), np.zeros((1, len(scores))), np.zeros(1))
         known, strata = np.where(present, scores, 0.0), self.strata
         sizes = np.bincount(strata, present)
         with np.errstate(invalid="ignore"):
@@ -66,7 +65,8 @@ class Mean:
         with np.errstate(divide="ignore"):
             correction = np.sqrt(np.where(sizes > 1, sizes / (sizes - 1), 1.0))[strata]
         influence = np.where(present, (known - centre) * correction, 0.0) / count
-        return Influence(np.array([known.sum() / count]), influence[None], is_binary(known) / count)
+        step = np.array([is_binary(known) / count])
+        return Influence(np.array([known.sum() / count]), influence[None], step)
 
     def freedom(self, present: Mask) -> Array:
         strata = len(np.unique(self.strata[present]))
@@ -102,12 +102,15 @@ class GroupSafety:
 
     def influence(self, scores: Array) -> Influence:
         scaled = scores / self.toxicity
-        groups = [area(scaled, self.harmful, member & ~np.isnan(scores)) for member in self.members]
+        kept = self.members & ~np.isnan(scores)
+        groups = [area(scaled, self.harmful, member) for member in kept]
         values = np.array([value for value, _ in groups])
         of_items = np.array([influence for _, influence in groups]).reshape(len(groups), len(scores))
         # A group that has no value has no influences either: all 0.
         of_mean = of_items.sum(axis=0) / max(1, np.isfinite(values).sum())
-        return Influence(np.append(values, mean_of_defined(values)), np.vstack([of_items, of_mean]))
+        pairs = (kept & self.harmful).sum(axis=1) * (kept & ~self.harmful).sum(axis=1)
+        step = np.append(1 / np.maximum(1, pairs), 0.0)
+        return Influence(np.append(values, mean_of_defined(values)), np.vstack([of_items, of_mean]), step)
 
     def freedom(self, present: Mask) -> Array:
         each = [int((member & present).sum()) - 2 for member in self.members]
