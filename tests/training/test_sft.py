@@ -8,7 +8,7 @@ import pytest
 
 from datatrial.errors import ModelError
 from datatrial.policies import load_policy
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import ModelRef, Runtime, read_json
 from datatrial.training._base import Lora
 from datatrial.training.sft import Sft
 from tests import tiny
@@ -83,7 +83,7 @@ def test_the_result_is_an_adapter_on_the_base_that_loads_and_has_learned(
     policy = tiny.result(SFT, tmp_path, "a", policy=base, data=data)
     assert {path.name for path in policy.iterdir()} == tiny.TRAINED
     assert {p.name for p in (policy / "adapter").iterdir()} == tiny.ADAPTER
-    assert str(tmp_path) not in (policy / "adapter" / "adapter_config.json").read_text()
+    assert read_json(policy / "adapter" / "adapter_config.json")["base_model_name_or_path"] is None
     assert ModelRef.read(policy) == ModelRef(ModelRef.read(base).weights, str(policy / "adapter"))
     model, _ = load_policy(policy, "cpu")
     assert list(model.peft_config) == ["default"]

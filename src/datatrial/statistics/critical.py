@@ -4,8 +4,8 @@ Items are many, so their share of the variance is as good as known; seeds are tw
 V = V_items + V_seeds, the second part with f = seeds − 1 degrees of freedom: the problem of Behrens and Fisher.
 Satterthwaite's t (1946) rejects too often there, since a seed variance that comes out small by chance makes the
 standard error small and the degrees of freedom many at once: up to 13% instead of 5% with two seeds, 8% with three.
-Behrens and Fisher's own solution rejects too seldom (down to 1.3 and 2.4%). Cochran's (1964) idea is to read the critical
-value off both quantiles, weighted by the shares of the variance; here it is their squares that are weighted:
+Behrens and Fisher's own solution rejects too seldom (down to 1.3 and 2.4%). Cochran's (1964) idea is to read the
+critical value off both quantiles, weighted by the shares of the variance; here it is their squares that are weighted:
 
     c² = (1 − w) t²(items) + w t²(seeds),    w = 1 − (1 − s ** (1 + a r)) ** (1 + b r),
 

@@ -16,7 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.integrations import TensorBoardCallback
 
 from datatrial.errors import ModelError
-from datatrial.records import ModelRef, Progress, Runtime
+from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.training._base import EVALUATIONS, micro_batch
 
 if TYPE_CHECKING:
@@ -176,11 +176,13 @@ def write_result(
 def write_adapter(model: "PeftModel", folder: Path) -> None:
     """Save the adapter "default" so that equal adapters are equal files, wherever their base lies."""
     config = model.peft_config["default"]
-    config.base_model_name_or_path = None  # a path on this machine
     if not isinstance(config.target_modules, str):
         config.target_modules = sorted(config.target_modules)  # a set has no order
     model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+    written = folder / "adapter_config.json"
+    placeless = {**read_json(written), "base_model_name_or_path": None}  # PEFT writes a path on this machine
+    written.write_text(json.dumps(placeless, indent=2, sort_keys=True))
 
 
 def _summary(
