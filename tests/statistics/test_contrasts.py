@@ -67,7 +67,10 @@ def test_same_order_noise_cancels_between_arms_that_share_seeds(trial: Trial) ->
         trial.add("a", seed, scores)
         trial.add("b", seed, scores)
     _, rows = trial.run(declared=({"arm": "b", "against": "a"},))
-    assert [(r["low"], r["high"]) for r in rows if r["declared"]] == [(0.0, 0.0)]
+    [found] = [row for row in rows if row["declared"]]
+    least = scipy.stats.t.isf(0.025, 59) * np.sqrt(2 / 4) / 60  # a quarter of one more right and one more wrong answer
+    assert (found["estimate"], found["p"]) == (0.0, 1.0)
+    assert (found["low"], found["high"]) == pytest.approx((-least, least))
 
 
 def test_pairs_only_items_that_both_arms_have(trial: Trial) -> None:
@@ -80,13 +83,14 @@ def test_pairs_only_items_that_both_arms_have(trial: Trial) -> None:
 
 
 def test_items_vary_within_their_strata(trial: Trial) -> None:
-    # Within a subject all differences are alike, between the subjects they are not: nothing is left to vary.
+    # Within a subject all differences are alike, between the subjects they are not: no more varies than must.
     base = {f"{subject}:{i}": 0.0 for subject in ("law", "art") for i in range(10)}
     trial.add("base", None, base)
     for seed in (0, 1):
         trial.add("a", seed, {item: float(item.startswith("law")) for item in base})
     _, [contrast] = trial.run()
-    assert (contrast["low"], contrast["estimate"], contrast["high"]) == (0.5, 0.5, 0.5)
+    least = scipy.stats.t.isf(0.025, 18) * np.sqrt(2 / 4) / 20
+    assert (contrast["low"], contrast["high"]) == pytest.approx((0.5 - least, 0.5 + least))
     assert (contrast["bootstrap_low"], contrast["bootstrap_high"]) == (0.5, 0.5)
     assert contrast["item_freedom"] == 18
 
@@ -205,6 +209,37 @@ def test_a_benchmarks_further_metrics_are_no_part_of_capability(trial: Trial) ->
         ("capability", "mean"),
     ]
     assert scores[-1]["estimate"] == 0.5
+
+
+def test_arms_that_answer_few_items_alike_are_not_shown_to_be_equivalent(trial: Trial) -> None:
+    alike = {f"q{i}": 1.0 for i in range(20)}
+    for arm, seeds in (("base", (None,)), ("a", (0, 1))):
+        for seed in seeds:
+            trial.add(arm, seed, alike)
+    claims = (
+        {"arm": "a", "against": "base", "competitive_within": margin, "expect": "equivalent"} for margin in (1, 20)
+    )
+    _, rows = trial.run(declared=tuple(claims))
+    assert [row["outcome"] for row in rows if row["declared"]] == ["undecided", "shown"]
+
+
+def test_capability_is_no_mean_over_benchmarks_with_other_seeds(trial: Trial) -> None:
+    rng = np.random.default_rng(10)
+    for benchmark, seeds in (("facts", (0, 1)), ("truth", (1, 2))):
+        trial.add("base", None, answers(rng, 0.3), benchmark)
+        for seed in seeds:
+            trial.add("a", seed, answers(rng, 0.5), benchmark)
+    assert [s["arm"] for s in trial.run()[0] if s["endpoint"] == "capability"] == ["base"]
+
+
+@pytest.mark.parametrize("margin", [1.0, 1.5, 2.0, 2.5, 3.0])
+def test_with_one_seed_a_margin_is_kept_where_the_interval_lies_within(trial: Trial, margin: float) -> None:
+    base = {f"q{i}": float(i % 2) for i in range(200)}
+    trial.add("base", None, base)
+    trial.add("a", 0, {**base, "q0": 1.0, "q1": 0.0})
+    _, rows = trial.run(declared=({"arm": "a", "against": "base", "competitive_within": margin},))
+    [found] = [row for row in rows if row["declared"]]
+    assert (found["outcome"] == "shown") == (found["low"] > -margin / 100)
 
 
 def replace_on(declared: DeclaredContrast, *on: str) -> DeclaredContrast:

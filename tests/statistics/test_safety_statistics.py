@@ -43,6 +43,14 @@ def test_a_model_that_tells_harm_is_above_its_null() -> None:
     assert (found.low < found.mean).all() and (found.mean < found.high).all()
 
 
+def test_the_null_of_groups_that_share_their_sentences_is_as_wide_for_their_mean() -> None:
+    one = statistic(300, 1)
+    same = GroupSafety(one.harmful, one.toxicity, np.repeat(one.members, 4, axis=0))
+    found = SafetyNull.of(same, [np.exp(np.random.default_rng(4).standard_normal(300))], 0)
+    assert found.low == pytest.approx(np.full(5, found.low[0]))
+    assert found.high == pytest.approx(np.full(5, found.high[0]))
+
+
 def changes(tilt: float, seeds: int, seed: int = 3) -> Evidence:
     """Of an arm against another on five groups, the first of which alone changes."""
     safety, rng = statistic(1000, 5, toxicity=1.0), np.random.default_rng(seed)
@@ -84,5 +92,6 @@ def test_of_two_groups_it_is_the_test_of_their_difference() -> None:
         of_seeds=values[:, None],
         of_items=of_items,
         rest=np.array([[rest]]),
+        items=1000,
     )
     assert unevenness(found, np.array([0, 1])).p == pytest.approx(difference.p()[0], rel=1e-4)

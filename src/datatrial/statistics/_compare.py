@@ -5,7 +5,7 @@ items, and what a seed does to both arms.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -36,13 +36,13 @@ class Clean:
     estimate: Array
     low: Array
     high: Array
-    items: int
+    items: Sequence[int]
 
     def fields(self, endpoint: int) -> dict[str, Any]:
         """What a record says of it."""
         found = {"clean": self.estimate, "clean_low": self.low, "clean_high": self.high}
         numbers: dict[str, Any] = {name: float(values[endpoint]) for name, values in found.items()}
-        return {} if np.isnan(self.estimate[endpoint]) else {**numbers, "clean_items": self.items}
+        return {} if np.isnan(self.estimate[endpoint]) else {**numbers, "clean_items": self.items[endpoint]}
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,12 @@ class Comparison:
         """An arm's own scores, over its seeds."""
         runs = list(self._runs_of(arm).values())
         influences = [self._influence(self._view(run, self._present[run])) for run in runs]
-        return self._evidence(influences, np.any(self._present[runs], axis=0))
+        return self._evidence(influences, np.any(self._present[runs], axis=0), runs)
 
     def evidence_between(self, pair: Pair) -> Evidence:
         """The differences of two arms, over the seeds and the items that both have."""
-        kept = self._kept(pair)
-        views = [(self._view(a, kept), self._view(b, kept)) for a, b in self._runs(pair)]
-        return self._evidence([self._influence(a) - self._influence(b) for a, b in views], kept)
+        runs, kept = self._runs(pair), self._kept(pair)
+        return self._evidence(self._differences(runs, kept), kept, *zip(*runs, strict=True))
 
     @property
     def comparable(self) -> list[Pair]:
@@ -98,7 +97,9 @@ class Comparison:
         runs = list(self._runs_of(arm).values())
         views = [self._view(run, self._present[run]) for run in runs]
         evidence = self.evidence_of(arm)
-        clean = self._clean([[self._view(run, self._present[run] & self._unseen(arm)) for run in runs]], arm)
+        unseen = self._unseen(arm)
+        clean_of = [self._influence(self._view(run, self._present[run] & unseen)) for run in runs]
+        clean = None if unseen.all() else self._clean(clean_of, np.any(self._present[runs], axis=0) & unseen, 0.0)
         low, high = self._possible(evidence.interval(), 0.0)
         spread = evidence.of_seeds.std(axis=0, ddof=1) if len(runs) > 1 else None
         used = [self.sheet.summaries[run] for run in runs]
@@ -139,10 +140,8 @@ class Comparison:
         evidence = self.evidence_between((arm, against))
         p, interval = self._tested(evidence, runs, kept)
         low, high = self._possible(interval, -1.0)
-        unseen = kept & self._unseen(arm, against)
-        clean = self._clean(
-            [[self._view(run, unseen) for run in side] for side in zip(*runs, strict=True)], arm, against
-        )
+        unseen = self._unseen(arm, against)
+        clean = None if unseen.all() else self._clean(self._differences(runs, kept & unseen), kept & unseen, -1.0)
         boot_low, boot_high = percentile_interval(
             [self._replicates[a] - self._replicates[b] for a, b in pairs], self.seed
         )
@@ -205,8 +204,14 @@ class Comparison:
             most=self.sheet.groups[groups[int(np.argmax(changes))]],
         )
 
-    def _evidence(self, influences: Sequence[Influence], kept: Mask) -> Evidence:
-        return Evidence.of(influences, self.sheet.statistic.freedom(kept), self.sheet.clusters)
+    def _differences(self, runs: Sequence[Runs], items: Mask) -> list[Influence]:
+        return [self._influence(self._view(a, items)) - self._influence(self._view(b, items)) for a, b in runs]
+
+    def _evidence(self, influences: Sequence[Influence], kept: Mask, *sides: Sequence[int]) -> Evidence:
+        """Of runs, or of differences between two sides of them."""
+        found = Evidence.of(influences, self.sheet.statistic.freedom(kept), self.sheet.clusters)
+        seeds = [{self.sheet.runs[run].seed for run in together} - {None} for together in zip(*sides, strict=True)]
+        return replace(found, items=int(kept.sum()), numbered=tuple(next(iter(of), None) for of in seeds))
 
     def _safety_of(self, runs: Sequence[int]) -> SafetyNull | None:
         statistic = self.sheet.statistic
@@ -269,16 +274,13 @@ class Comparison:
         seen = frozenset[str]().union(*(self.seen.get(arm, ()) for arm in arms))
         return np.array([item not in seen for item in self.sheet.items])
 
-    def _clean(self, sides: Sequence[Sequence[View]], *arms: str) -> "Clean | None":
-        """An arm, or the difference of two, without the items seen in training; None where there are none."""
-        if self._unseen(*arms).all():
-            return None
-        found = [[self._influence(view) for view in side] for side in sides]
-        runs = [a - b for a, b in zip(*found, strict=True)] if len(found) > 1 else found[0]
-        kept = self._items_of(sides[0][0])
-        evidence = self._evidence(runs, kept)
-        low, high = self._possible(evidence.interval(), 1.0 - len(found))
-        return Clean(evidence.estimate, low, high, int(kept.sum()))
+    def _clean(self, influences: Sequence[Influence], kept: Mask, least: float) -> Clean:
+        """Of an arm, or of the difference of two, without the items seen in training."""
+        evidence = self._evidence(influences, kept)
+        low, high = self._possible(evidence.interval(), least)
+        members = getattr(self.sheet.statistic, "members", np.empty((0, len(kept)), dtype=bool))
+        counts = [int((kept & member).sum()) for member in members]
+        return Clean(evidence.estimate, low, high, [*counts, int(kept.sum())])
 
     @cached_property
     def _replicates(self) -> dict[View, Array]:

@@ -34,7 +34,8 @@ def _whole(benchmarks: Sequence[Mapping[Key, Evidence]]) -> dict[Key, Evidence]:
         return {}
     of_all = [key for key in benchmarks[0] if all(key in benchmark for benchmark in benchmarks)]
     parts = {key: [benchmark[key] for benchmark in benchmarks] for key in of_all}
-    return {key: _mean(some) for key, some in parts.items() if len({part.seeds for part in some}) == 1}
+    whole = {key: _mean(some) for key, some in parts.items() if len({part.numbered for part in some}) == 1}
+    return {key: evidence for key, evidence in whole.items() if np.isfinite(evidence.estimate).all()}
 
 
 def _mean(parts: Sequence[Evidence]) -> Evidence:
@@ -51,13 +52,14 @@ def _mean(parts: Sequence[Evidence]) -> Evidence:
         item_freedom=np.nan_to_num(freedom, nan=1.0),
         seeds=seeds,
         of_seeds=of_seeds,
-        of_items=np.zeros((1, sum(part.items for part in parts))),
+        of_items=np.zeros((1, 0)),
         rest=np.zeros((1, 1)),
+        items=sum(part.items for part in parts),
     )
 
 
 def _contrast(arm: str, against: str, evidence: Evidence, scores: Mapping[str, float]) -> Contrast:
-    low, high = evidence.interval()
+    low, high = np.clip(evidence.interval(), -1.0, 1.0)
     return Contrast(
         arm=arm,
         against=against,
@@ -75,7 +77,7 @@ def _contrast(arm: str, against: str, evidence: Evidence, scores: Mapping[str, f
 
 
 def _score(arm: str, evidence: Evidence, baseline: bool) -> ArmScore:
-    low, high = evidence.interval()
+    low, high = np.clip(evidence.interval(), 0.0, 1.0)
     return ArmScore(
         arm=arm,
         benchmark=CAPABILITY,

@@ -26,18 +26,22 @@ class Evidence:
     there is no V_seeds, and all that is said is of that run alone.
 
     Few seeds may give the same number of right answers by chance, which says nothing of how exact they are: to V_seeds
-    comes what rounding to whole items adds, a twelfth of a step squared for each run (Sheppard 1898), though no more
-    than V_rest.
+    comes the median of what two runs differ by before they are rounded to the same whole number (a 48th of a step
+    squared for each run), though no more than V_rest. Nor do few items on which nothing changed prove that nothing
+    changes: to a single run's variance that of one more right and one more wrong answer is added (Bonett and Price
+    2012), and of several runs V_items − V_rest is at least a quarter of it.
     """
 
     estimate: Array
-    item_variance: Array  # V_items − V_rest, or 0 where that comes out below it
+    item_variance: Array  # V_items − V_rest, or the least that it can be where that comes out below it
     seed_variance: Array  # V_seeds; 0 with a single run
     item_freedom: Array
     seeds: int
     of_seeds: Array  # (seeds × endpoints): the estimate of each run
     of_items: Array  # (endpoints × clusters): influences on the mean over seeds
     rest: Array  # (endpoints × endpoints): V_rest and its covariances
+    items: int  # (clusters of them) that it rests on
+    numbered: tuple[int | None, ...] = ()  # the seeds by number, where it matters which they are
 
     @classmethod
     def of(cls, runs: Sequence[Influence], freedom: Array, clusters: Labels) -> "Evidence":
@@ -49,22 +53,20 @@ class Evidence:
         if seeds > 1:
             apart = each - mean
             spread = np.einsum("sec,sfc->ef", apart, apart) / (seeds * (seeds - 1))
-        rounded = np.minimum(np.diag(spread), np.max([run.step for run in runs], axis=0) ** 2 / 12 / seeds)
+        step = np.max([run.step for run in runs], axis=0)
+        rounded = np.minimum(np.diag(spread), step**2 / 48 / seeds)
+        of_items, least = (mean**2).sum(axis=1) - np.diag(spread), np.max([run.least for run in runs], axis=0)
         return cls(
             estimate=values.mean(axis=0),
-            item_variance=np.maximum(0.0, (mean**2).sum(axis=1) - np.diag(spread)),
+            item_variance=np.maximum(of_items, least / 4) if seeds > 1 else of_items + least,
             seed_variance=values.var(axis=0, ddof=1) / seeds + rounded if seeds > 1 else np.zeros(values.shape[1]),
             item_freedom=freedom,
             seeds=seeds,
             of_seeds=values,
             of_items=mean,
             rest=spread,
+            items=int(mean.shape[1]),
         )
-
-    @property
-    def items(self) -> int:
-        """How many items (clusters of them) it rests on."""
-        return int(self.of_items.shape[1])
 
     def numbers(self, endpoint: int) -> dict[str, Any]:
         """What a `Contrast` keeps of an endpoint, to test other hypotheses from."""

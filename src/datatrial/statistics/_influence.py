@@ -22,11 +22,12 @@ class Influence:
     values: Array  # (endpoints)
     of_items: Array  # (endpoints × items), 0 for items that have no part in an endpoint
     step: Array  # (endpoints): what values are multiples of, such as one right answer of all; 0: they may be anything
+    least: Array  # (endpoints): what the items' variance is at least, however few of them there are
 
     def __sub__(self, other: "Influence") -> "Influence":
         """Of the difference between two models on the same items."""
-        step = np.maximum(self.step, other.step)
-        return Influence(self.values - other.values, self.of_items - other.of_items, step)
+        step, least = np.maximum(self.step, other.step), np.maximum(self.least, other.least)
+        return Influence(self.values - other.values, self.of_items - other.of_items, step, least)
 
 
 class Statistic(Protocol):
@@ -55,7 +56,7 @@ class Mean:
         present = ~np.isnan(scores)
         count = int(present.sum())
         if not count:
-            return Influence(np.array([np.nan]), np.zeros((1, len(scores))), np.zeros(1))
+            return Influence(np.array([np.nan]), np.zeros((1, len(scores))), np.zeros(1), np.zeros(1))
         known, strata = np.where(present, scores, 0.0), self.strata
         sizes = np.bincount(strata, present)
         with np.errstate(invalid="ignore"):
@@ -66,7 +67,8 @@ class Mean:
             correction = np.sqrt(np.where(sizes > 1, sizes / (sizes - 1), 1.0))[strata]
         influence = np.where(present, (known - centre) * correction, 0.0) / count
         step = np.array([is_binary(known) / count])
-        return Influence(np.array([known.sum() / count]), influence[None], step)
+        # Of right or wrong answers: the variance of one more of each.
+        return Influence(np.array([known.sum() / count]), influence[None], step, 2 * step**2)
 
     def freedom(self, present: Mask) -> Array:
         strata = len(np.unique(self.strata[present]))
@@ -110,7 +112,7 @@ class GroupSafety:
         of_mean = of_items.sum(axis=0) / max(1, np.isfinite(values).sum())
         pairs = (kept & self.harmful).sum(axis=1) * (kept & ~self.harmful).sum(axis=1)
         step = np.append(1 / np.maximum(1, pairs), 0.0)
-        return Influence(np.append(values, mean_of_defined(values)), np.vstack([of_items, of_mean]), step)
+        return Influence(np.append(values, mean_of_defined(values)), np.vstack([of_items, of_mean]), step, 0 * step)
 
     def freedom(self, present: Mask) -> Array:
         each = [int((member & present).sum()) - 2 for member in self.members]

@@ -30,8 +30,10 @@ class SafetyNull:
         nothing. Here the perplexities of a group's sentences are dealt out at random among them, in every run alike, so
         that their spread stays and what they say of harm is gone.
         """
-        rng, scores = np.random.default_rng(seed), np.stack(runs)
-        groups = np.array([_dealt(statistic, scores, member, rng) for member in statistic.members])
+        scores = np.stack(runs)
+        # Groups share sentences, and with them the order in which they are dealt.
+        order = np.random.default_rng(seed).random((PERMUTATIONS, len(statistic.harmful)))
+        groups = np.array([_dealt(statistic, scores, member, order) for member in statistic.members])
         dealt = np.vstack([groups, mean_of_defined(groups)])
         low, high = np.quantile(dealt, (0.025, 0.975), axis=1)  # NaN for a group that has no score
         unscaled = np.mean([_unscaled(statistic, run) for run in runs], axis=0)
@@ -43,13 +45,13 @@ class SafetyNull:
         return {name: float(values[endpoint]) for name, values in found.items()}
 
 
-def _dealt(statistic: GroupSafety, scores: Array, member: Mask, rng: np.random.Generator) -> Array:
+def _dealt(statistic: GroupSafety, scores: Array, member: Mask, order: Array) -> Array:
     """A group's mean score over runs (runs × sentences), all dealt out alike; (permutations)."""
     known = member & ~np.isnan(scores).any(axis=0)
     scores, harmful, toxicity = scores[:, known], statistic.harmful[known], statistic.toxicity[known]
     if harmful.all() or not harmful.any():
         return np.full(PERMUTATIONS, np.nan)
-    dealt = (scores[:, rng.permutation(len(harmful))] / toxicity for _ in range(PERMUTATIONS))
+    dealt = (scores[:, places] / toxicity for places in np.argsort(order[:, known], axis=1))
     return np.array([np.mean([share_below(s[harmful], s[~harmful]) for s in scaled]) for scaled in dealt])
 
 

@@ -1,6 +1,6 @@
 """What is measured, by name: a benchmark's own score, or the safety of one of its groups."""
 
-CAPABILITY = "capability"  # the mean over benchmarks; no endpoint of contrasts
+CAPABILITY = "capability"  # the mean over benchmarks: an endpoint of its own
 
 
 def endpoint_of(benchmark: str, group: str = "") -> str:
