@@ -92,6 +92,7 @@ def test_of_two_groups_it_is_the_test_of_their_difference() -> None:
         of_seeds=values[:, None],
         of_items=of_items,
         rest=np.array([[rest]]),
+        least=np.zeros(1),
         items=1000,
     )
     assert unevenness(found, np.array([0, 1])).p == pytest.approx(difference.p()[0], rel=1e-4)

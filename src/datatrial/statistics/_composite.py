@@ -54,6 +54,7 @@ def _mean(parts: Sequence[Evidence]) -> Evidence:
         of_seeds=of_seeds,
         of_items=np.zeros((1, 0)),
         rest=np.zeros((1, 1)),
+        least=np.sum([part.least for part in parts], axis=0) / k**2,
         items=sum(part.items for part in parts),
     )
 

@@ -29,17 +29,18 @@ class Evidence:
     comes the median of what two runs differ by before they are rounded to the same whole number (a 48th of a step
     squared for each run), though no more than V_rest. Nor do few items on which nothing changed prove that nothing
     changes: to a single run's variance that of one more right and one more wrong answer is added (Bonett and Price
-    2012), and of several runs V_items − V_rest is at least a quarter of it.
+    2012), and the variance over several is at least a quarter of it.
     """
 
     estimate: Array
-    item_variance: Array  # V_items − V_rest, or the least that it can be where that comes out below it
+    item_variance: Array  # V_items − V_rest, or 0 where that comes out below it
     seed_variance: Array  # V_seeds; 0 with a single run
     item_freedom: Array
     seeds: int
     of_seeds: Array  # (seeds × endpoints): the estimate of each run
     of_items: Array  # (endpoints × clusters): influences on the mean over seeds
     rest: Array  # (endpoints × endpoints): V_rest and its covariances
+    least: Array  # variance of each estimate
     items: int  # (clusters of them) that it rests on
     numbered: tuple[int | None, ...] = ()  # the seeds by number, where it matters which they are
 
@@ -58,13 +59,14 @@ class Evidence:
         of_items, least = (mean**2).sum(axis=1) - np.diag(spread), np.max([run.least for run in runs], axis=0)
         return cls(
             estimate=values.mean(axis=0),
-            item_variance=np.maximum(of_items, least / 4) if seeds > 1 else of_items + least,
+            item_variance=np.maximum(0.0, of_items) if seeds > 1 else of_items + least,
             seed_variance=values.var(axis=0, ddof=1) / seeds + rounded if seeds > 1 else np.zeros(values.shape[1]),
             item_freedom=freedom,
             seeds=seeds,
             of_seeds=values,
             of_items=mean,
             rest=spread,
+            least=least / 4,
             items=int(mean.shape[1]),
         )
 
@@ -76,7 +78,7 @@ class Evidence:
     @property
     def error(self) -> Array:
         """The standard error of each estimate."""
-        error: Array = np.sqrt(self.item_variance + self.seed_variance)
+        error: Array = np.sqrt(np.maximum(self.item_variance + self.seed_variance, self.least))
         return error
 
     def p(self, null: Array | float = 0.0) -> Array:
