@@ -63,6 +63,7 @@ def test_controls_are_added_for_the_arms_that_contrasts_name(tmp_path: Path) -> 
         ("many (again)", ("many",)),
         ("many (shuffled)", ("many",)),
         ("many (as few as few)", ("few", "many")),
+        ("few (as few as many)", ("many", "few")),
     ]
 
 
@@ -110,6 +111,20 @@ def test_a_sweep_makes_an_arm_of_each_value_and_compares_it_with_the_largest(tmp
     assert run(made, "few+pairs (beta=0.4)").stages[0][1].digest == run(made, "few").policy.digest
     # A value that is the arm's own is the arm's own result.
     assert run(made, "few (n=15)").policy.digest == run(made, "few").policy.digest
+
+
+def test_an_arm_trained_again_draws_another_sample_where_seeds_do(tmp_path: Path) -> None:
+    made = planned(tmp_path, "controls: true\nseeds_redraw: [sample]\n")
+    once, again = data(made, "few"), data(made, "few (again)")
+    assert once["curation"] != again["curation"]
+    assert settings(made, "few") == settings(made, "few (again)")
+
+
+def test_a_sweep_of_n_is_of_rows_whatever_other_steps_call_n(tmp_path: Path) -> None:
+    changed = ("{kind: sample, n: 15}", "{kind: decontaminate, n: 8}")
+    made = planned(tmp_path, "sweeps: [{arm: few, n: [20, 40]}]\n", changed=changed)
+    kinds = [(op["kind"], op.get("n")) for op in data(made, "few (n=40)")["curation"]]
+    assert kinds == [("decontaminate", 8), ("sample", 40)]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ class _Planner:
                 policy = self._step(start, label, {"base": self._model()} if start.may_be_adapter else {})
                 continue
             assert seed is not None
-            inputs = {"policy": policy, "data": self._data(entry.target, seed)}
+            inputs = {"policy": policy, "data": self._data(entry.target, self.study.seed_of(entry, seed))}
             policy = self._step(self.study.stage(entry, seed), f"{label}, seed {seed}", inputs)
             stages.append((entry, policy))
         return policy, tuple(stages)

@@ -196,11 +196,15 @@ class Study(Settings):
         """The training stage of an arm's entry: the study's settings, then `training`'s, then the entry's own."""
         shared = {"prompt": self.prompt, "max_length": self.max_length, "lora": self.lora.model_dump()}
         fields = stage_fields(shared, self.training.get(spec.kind, {}), spec.settings)
-        drawn = seed + OTHER_SEEDS * spec.other_seeds
+        drawn = self.seed_of(spec, seed)
         order, init = (drawn if what in self.seeds_redraw else self.seeds[0] for what in ("order", "init"))
         return Stage.of_kind(spec.kind).model_validate(
             {**fields, "seed": order, "init_seed": None if init == order else init}
         )
+
+    def seed_of(self, entry: ArmStage, seed: int) -> int:
+        """What an entry draws with where the study has this seed: another one for an arm that is trained again."""
+        return seed + OTHER_SEEDS * entry.other_seeds
 
     def drawn(self, data: DataSet, seed: int) -> DataSet:
         """A data set as a seed draws it: as it is declared, unless seeds redraw the sample."""

@@ -65,11 +65,11 @@ def _controls(study: Study) -> Iterator[Variant]:
 
 
 def _subsets(study: Study, pairs: list[tuple[str, str]]) -> Iterator[Variant]:
-    """Of two arms that differ in the data of their last stage: the one on as many rows as the other has.
+    """Of two arms that differ in the data of their last stage: each on as many rows as the other has.
 
-    A data set of which there are no more than that stays whole.
+    Which has more is known only when the data are there. The smaller one stays whole, and the report leaves it out.
     """
-    for arm, against in dict.fromkeys(pairs):
+    for arm, against in dict.fromkeys(pair for one, other in pairs for pair in ((one, other), (other, one))):
         if not study.arms[arm] or not study.arms[against]:
             continue
         (*_, ours), (*before, theirs) = study.arms[arm], study.arms[against]
@@ -84,7 +84,7 @@ def _subsets(study: Study, pairs: list[tuple[str, str]]) -> Iterator[Variant]:
 
 def _swept(study: Study, sweep: Sweep) -> Iterator[Variant]:
     """One arm for each value; all are compared with the one of the largest value."""
-    names = [f"{sweep.arm} ({sweep.setting}={value:g})" for value in sweep.values]
+    names = [f"{sweep.arm} ({sweep.setting}={_like(value)})" for value in sweep.values]
     largest = names[sweep.values.index(max(sweep.values))]
     for name, value in zip(names, sweep.values, strict=True):
         try:
@@ -104,18 +104,20 @@ def _with_setting(study: Study, sweep: Sweep, value: float) -> tuple[tuple[ArmSt
         changed = last.model_copy(update={"settings": {**last.settings, sweep.setting: _like(value)}})
         return (*before, changed), {}
     data = study.data[last.target]
-    places = [n for n, op in enumerate(data.curation) if sweep.setting in _numbers(type(op))]
+    # `n` is how many rows are drawn, whatever else other steps of curation call so.
+    known = [(n, s) for n, op in enumerate(data.curation) for s in _numbers(type(op)) if s != "n" or type(op) is Sample]
+    places = [n for n, setting in known if setting == sweep.setting]
+    ops = [*data.curation]
     if places:
-        ops = [*data.curation]
         op = ops[places[-1]]
         ops[places[-1]] = type(op).model_validate({**_settings(op), sweep.setting: _like(value)})
     elif sweep.setting == "n":
-        ops = [*data.curation, Sample.model_validate({"n": _like(value)})]
+        ops.append(Sample.model_validate({"n": _like(value)}))
     else:
-        known = [*_numbers(Stage.of_kind(last.kind)), *(s for op in data.curation for s in _numbers(type(op))), "n"]
+        names = [*_numbers(Stage.of_kind(last.kind)), *(setting for _, setting in known), "n"]
         what = f"neither {last.kind!r} nor the data set {last.target!r} has such a number"
-        raise StudyError([Problem(_place(sweep), what, did_you_mean(sweep.setting, known))])
-    name = f"{last.target} ({sweep.setting}={value:g})"
+        raise StudyError([Problem(_place(sweep), what, did_you_mean(sweep.setting, names))])
+    name = f"{last.target} ({sweep.setting}={_like(value)})"
     return (*before, last.on(name)), {name: data.model_copy(update={"curation": tuple(ops)})}
 
 

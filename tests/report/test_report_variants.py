@@ -77,7 +77,7 @@ SWEEP = Sweep(
     [
         ("worse", UNDETECTED, "From n = 200 on, no difference to n = 400 was detected (at 200; one of 4.0 points most"),
         (UNDETECTED, UNDETECTED, "From n = 100 on, no difference to n = 400 was detected (at 100 and 200;"),
-        (UNDETECTED, "worse", "Every smaller value differs detectably from n = 400."),
+        (UNDETECTED, "worse", "At n = 200 the difference to n = 400 is still detectable."),
     ],
 )
 def test_from_where_on_more_makes_no_difference_that_shows(first: str, second: str, said: str) -> None:

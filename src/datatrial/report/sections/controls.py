@@ -31,7 +31,7 @@ class Row:
 
 
 def body(findings: Findings) -> Markup:
-    controls = [variant for variant in findings.settings.variants if variant.value is None]
+    controls = [v for v in findings.settings.variants if v.value is None and not _kept_whole(findings, v)]
     shown = [
         (control, against, EXPLAINED[control.what], rows, _sentence(control, against, rows))
         for control in controls
@@ -39,6 +39,13 @@ def body(findings: Findings) -> Markup:
         if (rows := _rows(findings.analysis, control, against))
     ]
     return render("controls.html", controls=shown, analysis=findings.analysis) if shown else Markup()
+
+
+def _kept_whole(findings: Findings, control: ReportVariant) -> bool:
+    """Whether it was to have as few rows as another arm, and had no more to begin with."""
+    rows = {data.name: data.card.rows for data in findings.data}
+    last = {stage.arm: rows.get(stage.data) for stage in findings.settings.stages}
+    return control.what == "as few" and last.get(control.name) == last.get(control.of)
 
 
 def _rows(analysis: Analysis, control: ReportVariant, against: str) -> list[Row]:

@@ -76,7 +76,7 @@ def enough(analysis: Analysis, sweep: Sweep, endpoint: str) -> str:
     alike = known[max(differing, default=-1) + 1 :]
     top = f"{sweep.setting} = {largest.value:g}"
     if not alike:
-        return f"Every smaller value differs detectably from {top}."
+        return f"At {sweep.setting} = {known[-1][0].value:g} the difference to {top} is still detectable."
     blind = max(c.detectable for _, c in alike)
     values = listed([f"{v.value:g}" for v, _ in alike])
     return (
