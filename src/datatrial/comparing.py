@@ -156,7 +156,10 @@ def _table(results: Mapping[EvaluationRun, Path], ours: str, theirs: str) -> "Te
         Contrasts(runs=tuple(results), baseline=theirs).run(inputs, Path(folder), Runtime())
         analysis = Analysis.read(Path(folder))
     found = [delta for benchmark in analysis.benchmarks if (delta := analysis.delta(ours, benchmark))]
-    note = "Points (100 × the 0–1 score), mean over seeds; the difference is first − second."
+    note = (
+        "Points (100 × the 0–1 score), mean over seeds; the difference is first − second, with its own 95% interval. "
+        "Verdicts go by p adjusted for all that was compared, groups too (Benjamini–Hochberg)."
+    )
     return TextTable(f"{ours} against {theirs}", COLUMNS, tuple(_row(analysis, c) for c in found), note)
 
 

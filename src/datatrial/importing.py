@@ -210,9 +210,9 @@ def prepare(arms: Sequence[str], store: Path, *, baseline: str = "", leave_out: 
         raise DataError("there is nothing to compare: name the folders of two arms, as in base=runs/base new=runs/new")
     if baseline and baseline not in names:
         raise DataError(f"--baseline: no arm is called {baseline!r}; {did_you_mean(baseline, names)}")
-    _check_seeds(sources)
     first = baseline or names[0]
     sources.sort(key=lambda source: source.arm != first)
+    _check_seeds(sources)
     found = list(dict.fromkeys(name for source in sources for name in source.logs.benchmarks))
     for name in leave_out:
         if name not in found:
@@ -233,6 +233,12 @@ def _check_seeds(sources: Sequence[Source]) -> None:
     for arm, given in seeds.items():
         if len(given) > 1 and (None in given or len(set(given)) < len(given)):
             raise DataError(f"{arm}: {len(given)} folders need a seed each: {arm}=FOLDER:0 {arm}=FOLDER:1")
+    (baseline, first), *others = seeds.items()  # the baseline is the first
+    for arm, given in others:
+        if None not in (*first, *given) and not set(first) & set(given):
+            raise DataError(
+                f"{arm}: no seed is that of a folder of {baseline}; give those that belong together one number"
+            )
 
 
 def _step(source: Source, benchmark: str, resolver: Resolver) -> Step:

@@ -74,7 +74,7 @@ class Results:
 
         analysis, reference = Analysis.read(self._contrasts, self.plan.study.primary), self.plan.study.reference
         safety = [safety_table(analysis, benchmark, intervals=False) for benchmark in analysis.safety_benchmarks]
-        judged = claims_table(analysis) if analysis.claims else contrasts_table(analysis, brief=True)
+        judged = claims_table(analysis, brief=True) if analysis.claims else contrasts_table(analysis, brief=True)
         published = published_tables(Reference.load(reference), analysis) if reference else []
         found = [benchmark_table(analysis, intervals=False), *safety, judged, *published]
         return [table for table in found if table.rows]
@@ -87,6 +87,18 @@ class Results:
         return list(
             dict.fromkeys(f"{title}: {note}" for title, about in summaries for note in about.get("notes") or ())
         )
+
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader must know before believing the tables, as the report says it."""
+        from datatrial.report._findings import Findings
+        from datatrial.report.page import Report
+        from datatrial.report.sections.summary import cautions
+
+        if self.summary is None or not isinstance(self.summary.task, Report):
+            return []
+        inputs = {name: self.store.path(step) for name, step in self.summary.inputs.items()}
+        return cautions(Findings.read(self.summary.task, inputs))
 
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl

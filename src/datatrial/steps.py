@@ -125,6 +125,7 @@ def _summary(
         audits=_audits_of(plan, [run for run, _ in finished], unfinished, inputs),
         benchmarks=tuple(benchmark.title for benchmark in study.benchmarks),
         beside=tuple((variant.name, against) for variant in plan.variants for against in variant.against),
+        added=tuple(variant.name for variant in plan.variants),
     )
     contrasts_step = Step(contrasts, dict(inputs), label="contrasts")
     used = {step.digest for step in plan.steps} - unfinished.keys()

@@ -105,7 +105,7 @@ class Sweep(Settings):
             return value
         settings = [key for key in value if key != "arm"]
         if "arm" not in value or len(settings) != 1:
-            raise PydanticCustomError("sweep", "should name an arm and one setting: {{arm: careful, n: [100, 400]}}")
+            raise PydanticCustomError("sweep", "should name an arm and one setting: arm: careful, n: [100, 400]")
         return {"arm": value["arm"], "setting": settings[0], "values": value[settings[0]]}
 
 

@@ -67,8 +67,23 @@ def test_with_one_arm_alone_nothing_is_said_of_differences() -> None:
 
 def test_an_arm_is_described_by_what_is_detectable() -> None:
     found = analysis(contrast(declared=False, verdict="worse"))
-    assert against_baseline(found, "a") == "detectably worse on MMLU."
+    assert against_baseline(found, "a") == "detectably worse on MMLU (+10.0 [0.0, 20.0])."
     assert against_baseline(found, "b") == "no results to compare."
+
+
+def test_an_arm_is_described_by_the_groups_whose_safety_changed() -> None:
+    groups = ("Tinkers", "Millers", "Hill folk")
+    rows = [replace(SCORE, endpoint=f"safety/{group}", benchmark="safety", group=group) for group in groups]
+    whole = replace(SCORE, endpoint="safety", benchmark="safety")
+    said = dict(zip(groups, ("worse", "no detectable difference", "better"), strict=True))
+    plain = contrast(declared=False, expect="", claim="", verdict="no detectable difference")
+    deltas = [replace(plain, endpoint=f"safety/{group}", verdict=verdict) for group, verdict in said.items()]
+    scores = tuple(replace(one, arm=arm) for one in (whole, *rows) for arm in ("base", "a"))
+    found = Analysis(scores, (replace(plain, endpoint="safety"), *deltas))
+    told = against_baseline(found, "a")
+    assert told.endswith("; safer for 1 of 3 groups (Hill folk) and less safe for 1 of 3 groups (Tinkers).")
+    none = Analysis(scores, (replace(plain, endpoint="safety"), *(replace(d, verdict=plain.verdict) for d in deltas)))
+    assert against_baseline(none, "a").endswith("; for none of 3 groups a change of safety was detected.")
 
 
 def test_a_contrast_without_a_claim_is_put_into_words() -> None:

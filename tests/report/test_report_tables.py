@@ -50,11 +50,12 @@ def test_the_safety_table_has_every_group_and_their_mean(analysis: Analysis) -> 
 
 def test_the_contrasts_table_has_each_arm_on_each_benchmark(analysis: Analysis) -> None:
     table = contrasts_table(analysis)
-    assert len(table.rows) == 4 * 6
+    assert len(table.rows) == 4 * (6 + 1)
+    assert table.rows[-1][0] == "careful-careful on capability"
     assert {row[-1] for row in table.rows} <= {"better", "worse", "no detectable difference"}
     first, shown = analysis.delta("careless", "science"), dict(zip(table.columns, table.rows[0], strict=True))
     assert first
-    assert shown["arm"] == "careless on science"
+    assert shown["comparison"] == "careless on science"
     assert shown["adjusted p"] == probability(first.p_adjusted).removeprefix("= ")
     assert shown["detectable"] == number(first.detectable, 100)
     brief = contrasts_table(analysis, brief=True)

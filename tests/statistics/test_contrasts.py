@@ -206,7 +206,7 @@ def test_a_benchmarks_further_metrics_are_no_part_of_capability(trial: Trial) ->
     scores, _ = trial.run()
     assert [(s["endpoint"], s["metric"]) for s in scores if not s["main"]] == [
         ("truth", "acc_norm"),
-        ("capability", "mean"),
+        ("capability", "mean of facts, truth"),
     ]
     assert scores[-1]["estimate"] == 0.5
 

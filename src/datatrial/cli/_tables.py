@@ -22,6 +22,9 @@ def show(results: "Results") -> None:
             print_table(shown)
         for note in results.notes:
             out.print(Text(note, style="dim"))
+        out.print(Text("\nRead with care", style="bold"))
+        for caution in results.cautions:
+            out.print(Text(f"- {caution}"))
         out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)

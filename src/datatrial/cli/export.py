@@ -23,6 +23,8 @@ def export(
     from datatrial.export.folder import export as write
     from datatrial.trial import results_of
 
+    if folder is not None and folder.resolve() in (Path.cwd(), Path(folder.anchor or "/").resolve()):
+        fail(f"--out {str(folder)!r}: name a folder of its own")
     with explained():
         results = results_of(study, store, overrides=overrides or (), redact=redact)
         if results.report is None:

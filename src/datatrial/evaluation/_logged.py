@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +22,7 @@ _OF_CONFIG = ("limit", "gen_kwargs", "fewshot_seed")
 # Settings of a task that its items' hashes tell better, or that name places rather than contents.
 _UNSAID = {"task", "task_alias", "tag", "metadata", "dataset_path", "dataset_kwargs", "fewshot_config", "num_fewshot"}
 _NEEDED = ("doc_id", "filter", "metrics", "target", "arguments", "filtered_resps")
+_SHARES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
 HASHES = {"doc_hash": "document", "prompt_hash": "prompt", "target_hash": "target"}
 
 Line = Mapping[str, Any]
@@ -87,11 +89,28 @@ def _line(file: Path, number: int, text: str) -> Line:
         raise DataError(
             f"{file}: line {number} is not JSON ({error}); copy the whole file, or score it again"
         ) from error
+    if not isinstance(line, Mapping):
+        raise DataError(f"{file}: line {number} is no sample of lm-eval; copy the whole file, or score it again")
     lacking = [key for key in (*_NEEDED, *HASHES) if key not in line]
     if lacking:
         raise DataError(f"{file}: line {number} has no {lacking[0]!r}; score it again with a newer lm-eval")
+    for metric in line["metrics"]:
+        if wrong := _impossible(metric, line):
+            raise DataError(f"{file}: line {number}: {metric} of item {line['doc_id']} is {wrong}; score it again")
     found: Line = line
     return found
+
+
+def _impossible(metric: str, line: Line) -> str:
+    """What is wrong with a score; nothing is said of lists, whose metrics are no means over items."""
+    value = line.get(metric, "")
+    if isinstance(value, str):
+        return f"{value!r}, no number" if metric in line else "not there"
+    if isinstance(value, int | float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int | float) and metric in _SHARES and not 0 <= value <= 1:
+        return f"{value}, no share of 0 to 1"
+    return ""
 
 
 def _numbers(benchmark: str, results: Mapping[str, Line]) -> dict[str, Mapping[str, Any]]:

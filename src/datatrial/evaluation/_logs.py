@@ -98,6 +98,8 @@ def _run(results: Path) -> Mapping[str, Any]:
         run: Mapping[str, Any] = read_json(results)
     except ValueError as error:
         raise DataError(f"{results}: is not JSON ({error}); copy the whole file") from error
+    if not isinstance(run, Mapping):
+        raise DataError(f"{results}: is no results file of lm-eval; copy the one that it wrote")
     return run
 
 

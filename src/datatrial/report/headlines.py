@@ -3,10 +3,8 @@
 from datatrial.effects import Contrast
 from datatrial.report.analysis import EXPECTED, Analysis
 from datatrial.report.wording import interval, number, plural, probability, signed
-from datatrial.statistics.families import CONFIRMATORY
+from datatrial.statistics.families import METHODS, NAMES
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
-
-OF_FAMILY = {CONFIRMATORY: "Holm"}
 
 
 def headline_of(contrast: Contrast, analysis: Analysis) -> str:
@@ -49,7 +47,7 @@ def _numbers(contrast: Contrast, analysis: Analysis) -> str:
 def _p(contrast: Contrast) -> str:
     """The p that the sentence rests on; what it was before the adjustment where that differs."""
     adjusted, plain = probability(contrast.p_adjusted), probability(contrast.p)
-    by = OF_FAMILY.get(contrast.family, "Benjamini–Hochberg")
+    by = NAMES[METHODS[contrast.family]]
     return f"p {adjusted}" if adjusted == plain else f"p {adjusted} ({by}; {plain.removeprefix('= ')} alone)"
 
 

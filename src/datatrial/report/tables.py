@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from datatrial.effects import ArmScore, Contrast
 from datatrial.report.analysis import Analysis
 from datatrial.report.wording import MARKS, NO_INTERVAL, interval, number, probability, signed
-from datatrial.statistics.endpoints import endpoint_of
+from datatrial.statistics.endpoints import CAPABILITY, endpoint_of
 from datatrial.statistics.verdict import NOT_TESTED
 
 if TYPE_CHECKING:
@@ -61,33 +61,43 @@ def safety_table(analysis: Analysis, benchmark: str, intervals: bool = True) -> 
 
 
 def contrasts_table(analysis: Analysis, brief: bool = False) -> TextTable:
-    """Every arm against the baseline on every benchmark's main metric, and on the mean of the safety groups.
+    """Every arm against the baseline on every benchmark's main metric, the mean of the safety groups, and capability.
 
     `brief` is for narrow places: without p-values, and without what could have been detected.
     """
-    found = [analysis.delta(arm, endpoint) for endpoint in analysis.benchmarks for arm in analysis.others]
+    endpoints = [*analysis.benchmarks, CAPABILITY]
+    found = [analysis.delta(arm, endpoint) for endpoint in endpoints for arm in analysis.others]
     rows = tuple((f"{c.arm} on {c.endpoint}", *_numbers(analysis, c, brief), c.verdict) for c in found if c)
     evidence = () if brief else ("p", "adjusted p", "detectable")
-    columns = ("arm", "difference", "95% interval", *evidence, "items", "seeds", "verdict")
+    columns = ("comparison", "difference", "95% interval", *evidence, "items", "seeds", "verdict")
     detectable = "Detectable: the smallest true difference that would be found with probability 80%."
     return TextTable(f"Against {analysis.baseline}", columns, rows, "" if brief else detectable)
 
 
-def claims_table(analysis: Analysis) -> TextTable:
-    """The study's claims, each with its outcome, and the declared contrasts that it rests on."""
+def claims_table(analysis: Analysis, brief: bool = False) -> TextTable:
+    """The study's claims, each with its outcome, and the declared contrasts that it rests on; `brief`: without p."""
     rows = [
         (
             f"{claim.text.rstrip('.')}: {claim.outcome or 'reported'}",
             f"{c.arm} − {c.against}",
             _marked(analysis, c.endpoint),
             *_numbers(analysis, c, brief=True)[:2],
-            "–" if c.verdict == NOT_TESTED else _probability(c.p_adjusted),
+            *(() if brief else ("–" if c.verdict == NOT_TESTED else _probability(c.p_adjusted),)),
             *_judged(c),
         )
         for claim in analysis.claims
         for c in claim.parts
     ]
-    columns = ("claim", "contrast", "on", "difference", "95% interval", "adjusted p", "expected", "outcome")
+    columns = (
+        "claim",
+        "contrast",
+        "on",
+        "difference",
+        "95% interval",
+        *(() if brief else ("adjusted p",)),
+        "expected",
+        "outcome",
+    )
     note = "A claim is shown only if all its contrasts are, and contradicted if one of them is."
     return TextTable("Claims", columns, tuple(rows), note)
 

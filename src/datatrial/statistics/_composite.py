@@ -13,12 +13,13 @@ from datatrial.statistics.endpoints import CAPABILITY
 Key = TypeVar("Key", str, Pair)
 
 
-def capability_scores(benchmarks: Sequence[Mapping[str, Evidence]], baseline: str) -> list[ArmScore]:
-    """Of each arm the mean over several benchmarks, each counting alike; they are given by arm.
+def capability_scores(benchmarks: Mapping[str, Mapping[str, Evidence]], baseline: str) -> list[ArmScore]:
+    """Of each arm the mean over several benchmarks, each counting alike; they are given by title and arm.
 
     An arm that lacks one of them, or seeds of one, is left out: its mean would be one over other benchmarks.
     """
-    return [_score(arm, evidence, arm == baseline) for arm, evidence in _whole(benchmarks).items()]
+    metric, whole = f"mean of {', '.join(benchmarks)}", _whole([*benchmarks.values()])
+    return [_score(arm, evidence, metric, arm == baseline) for arm, evidence in whole.items()]
 
 
 def capability_contrasts(benchmarks: Sequence[Mapping[Pair, Evidence]], scores: Sequence[ArmScore]) -> list[Contrast]:
@@ -77,13 +78,13 @@ def _contrast(arm: str, against: str, evidence: Evidence, scores: Mapping[str, f
     )
 
 
-def _score(arm: str, evidence: Evidence, baseline: bool) -> ArmScore:
+def _score(arm: str, evidence: Evidence, metric: str, baseline: bool) -> ArmScore:
     low, high = np.clip(evidence.interval(), 0.0, 1.0)
     return ArmScore(
         arm=arm,
         benchmark=CAPABILITY,
         endpoint=CAPABILITY,
-        metric="mean",
+        metric=metric,
         group="",
         main=False,
         baseline=baseline,

@@ -44,7 +44,7 @@ class Contrasts(Component):
     was declared. So are benchmarks whose metric is no mean over items; their scores have NaN for the interval.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     runs: tuple[EvaluationRun, ...] = Field(min_length=1)
     baseline: str
@@ -52,6 +52,7 @@ class Contrasts(Component):
     capability: tuple[str, ...] = ()  # benchmarks over which capability is the mean; empty: all that are shares
     primary: tuple[str, ...] = ()  # benchmarks or endpoints whose declared contrasts are confirmatory; empty: all
     beside: tuple[tuple[str, str], ...] = ()  # further pairs of arms to compare: arm, against
+    added: tuple[str, ...] = ()  # arms of controls and sweeps, a family of their own
     # To leave out items seen in training: of each arm the audits of its data, and the titles of the study's benchmarks.
     audits: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
@@ -82,14 +83,15 @@ class Contrasts(Component):
                 uneven += found[2]
         runtime.progress(len(comparisons), len(comparisons), "metrics")
         capable = [c for c in comparisons if c.sheet.is_capability and c.sheet.benchmark in (self.capability or titles)]
-        scores += capability_scores([{arm: c.evidence_of(arm) for arm in c.arms} for c in capable], self.baseline)
+        of_arms = {c.sheet.benchmark: {arm: c.evidence_of(arm) for arm in c.arms} for c in capable}
+        scores += capability_scores(of_arms, self.baseline)
         pairs = [{pair: c.evidence_between(pair) for pair in c.comparable} for c in capable]
         contrasts += capability_contrasts(pairs, scores)
         # In the study's order of arms and benchmarks, also where the first benchmark lacks an arm.
         order = [*titles, CAPABILITY]
         scores.sort(key=lambda score: (self.arms.index(score.arm), order.index(score.benchmark)))
         _frame(ArmScore, scores).write_parquet(out / "scores.parquet")
-        contrasts = judged(contrasts, scores, self.declared, self.primary)
+        contrasts = judged(contrasts, scores, self.declared, self.primary, frozenset(self.added))
         _frame(Contrast, contrasts).write_parquet(out / "contrasts.parquet")
         _frame(Unevenness, judged_unevenness(uneven)).write_parquet(out / "unevenness.parquet")
         seen_here = [(arm, c.sheet.benchmark, item) for c in comparisons if c.sheet.main for arm, item in c.seen_items]

@@ -20,7 +20,7 @@ class DeclaredContrast(Settings):
     against: str
     on: tuple[str, ...] = ()  # titles of benchmarks, or endpoints such as `safety/group`; empty: every benchmark
     expect: Expectation = ""
-    competitive_within: float | None = Field(None, ge=0)  # margin in points: 1.0 is 0.01 on the 0–1 scale
+    competitive_within: float | None = Field(None, ge=0, lt=100)  # margin in points: 1.0 is 0.01 on the 0–1 scale
     claim: str = ""  # the sentence that this is evidence for; contrasts with one claim are read together
 
     @model_validator(mode="after")

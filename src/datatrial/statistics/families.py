@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
-METHODS = {CONFIRMATORY: "holm", EXPLORATORY: "fdr_bh"}
+ADDED = "controls and sweeps"  # of arms that the study did not write out: they take nothing from what it asks
+METHODS = {CONFIRMATORY: "holm", EXPLORATORY: "fdr_bh", ADDED: "fdr_bh"}
+NAMES = {"holm": "Holm", "fdr_bh": "Benjamini–Hochberg"}
 
 
 def adjusted(p: Sequence[float], family: str) -> list[float]:

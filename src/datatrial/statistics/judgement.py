@@ -1,14 +1,14 @@
 """From computed contrasts to judged ones: families, adjusted p-values, verdicts, and what was expected."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.statistics.critical import p_value
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.statistics.endpoints import CAPABILITY, is_of
-from datatrial.statistics.families import CONFIRMATORY, EXPLORATORY, adjusted
+from datatrial.statistics.families import ADDED, CONFIRMATORY, EXPLORATORY, METHODS, adjusted
 from datatrial.statistics.verdict import NOT_TESTED, null_of, outcome, verdict
 
 Hypothesis = tuple[str, str, str, float]  # arm, against, endpoint, null
@@ -19,20 +19,23 @@ def judged(
     scores: Sequence[ArmScore],
     declared: Sequence[DeclaredContrast],
     primary: Sequence[str],
+    added: Set[str] = frozenset(),
 ) -> list[Contrast]:
     """The computed contrasts, then the declared ones, each with its family, adjusted p, verdict and outcome.
 
     Confirmatory are the hypotheses that the study declares on its primary benchmarks or endpoints (on all, where it
-    names none): Holm's method over them. All others are exploratory: Benjamini and Hochberg's over those. A hypothesis
-    that is asked for twice, as a declared difference and as one to the baseline, is tested once.
+    names none): Holm's method over them. All others are exploratory: Benjamini and Hochberg's over those, and apart
+    from them over those of `added` arms (controls and sweeps). A hypothesis that is asked for twice, as a declared
+    difference and as one to the baseline, is tested once.
     """
     endpoints = {score.endpoint: score for score in scores if score.main or score.endpoint == CAPABILITY}
     claims = [found for one in declared for found in _claims(one, computed, endpoints)]
     confirmatory = {_hypothesis(c) for c in claims if c.items and _is_primary(c.endpoint, primary)}
-    families = {CONFIRMATORY: dict[Hypothesis, float](), EXPLORATORY: dict[Hypothesis, float]()}
+    families = {family: dict[Hypothesis, float]() for family in METHODS}
     for contrast in [*claims, *computed]:
         if contrast.items:
-            family = CONFIRMATORY if _hypothesis(contrast) in confirmatory else EXPLORATORY
+            of_added = added & {contrast.arm, contrast.against}
+            family = ADDED if of_added else CONFIRMATORY if _hypothesis(contrast) in confirmatory else EXPLORATORY
             families[family][_hypothesis(contrast)] = contrast.p
     found = {
         hypothesis: (family, p)

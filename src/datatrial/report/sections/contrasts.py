@@ -9,7 +9,7 @@ from datatrial.report._findings import Findings
 from datatrial.report._html import Axis, render
 from datatrial.report.analysis import Analysis
 from datatrial.report.tables import contrasts_table
-from datatrial.statistics.endpoints import endpoint_of
+from datatrial.statistics.endpoints import CAPABILITY, endpoint_of
 
 TITLE = "Differences to the baseline"
 
@@ -36,6 +36,8 @@ def _panels(analysis: Analysis) -> list[object]:
         if rows and any_score:
             lower = "" if any_score.higher_is_better else ", lower is better"
             panels.append((endpoint, any_score.metric + lower, rows, axes[endpoint]))
+    if rows := _deltas(analysis, CAPABILITY):
+        panels.append((CAPABILITY, "mean of benchmarks", rows, _axis(analysis, [CAPABILITY])))
     return panels
 
 

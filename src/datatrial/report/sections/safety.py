@@ -71,6 +71,6 @@ def _in_words(one: Unevenness, where: str) -> str:
     said = "changes groups unevenly" if one.p_adjusted <= ALPHA else "is not seen to change groups unevenly"
     return (
         f"{one.arm} against {one.against}{where} {said}: the changes spread by {number(one.spread, 100)} points around "
-        f"their mean, of which noise explains {number(one.noise, 100)} (p {probability(one.p_adjusted)} adjusted). "
+        f"their mean, noise alone would by {number(one.noise, 100)} (p {probability(one.p_adjusted)} adjusted). "
         f"Least: {one.least}; most: {one.most}."
     )

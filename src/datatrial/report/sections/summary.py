@@ -16,8 +16,9 @@ from datatrial.report.headlines import headline_of
 from datatrial.report.page import MissingRun
 from datatrial.report.tables import ONE_ANSWER, doubts, said
 from datatrial.report.training_health import overfitted
-from datatrial.report.wording import listed, plural
-from datatrial.statistics.families import CONFIRMATORY, EXPLORATORY, METHODS
+from datatrial.report.wording import difference, listed, plural
+from datatrial.statistics.endpoints import endpoint_of
+from datatrial.statistics.families import ADDED, CONFIRMATORY, EXPLORATORY, METHODS
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 TITLE = "What this study found"
@@ -28,7 +29,7 @@ FEW_SEEDS = 3  # below it, seeds say so little that only large differences can b
 
 
 def body(findings: Findings) -> Markup:
-    analysis = findings.analysis
+    analysis, added = findings.analysis, {variant.name for variant in findings.settings.variants}
     return render(
         "summary.html",
         missing=missing(findings),
@@ -38,7 +39,7 @@ def body(findings: Findings) -> Markup:
         ],
         main_question=main_question(analysis),
         baseline=analysis.baseline,
-        arms=[(arm, against_baseline(analysis, arm)) for arm in analysis.others],
+        arms=[(arm, against_baseline(analysis, arm)) for arm in analysis.others if arm not in added],
         cautions=cautions(findings),
     )
 
@@ -142,15 +143,41 @@ def _place(part: Contrast, alone: bool) -> str:
 
 
 def against_baseline(analysis: Analysis, arm: str) -> str:
-    """What is said of an arm on all benchmarks."""
+    """What is said of an arm on all benchmarks, and of which groups its safety changed."""
     verdicts = analysis.verdicts(arm, analysis.benchmarks)
     if not verdicts:
         return "no results to compare."
     words = {"better": "detectably better on", "worse": "detectably worse on"}
-    parts = [f"{text} {listed(verdicts[word])}" for word, text in words.items() if word in verdicts]
+    parts = [
+        f"{text} {listed([_with_interval(analysis, arm, on) for on in verdicts[word]])}"
+        for word, text in words.items()
+        if word in verdicts
+    ]
     if rest := verdicts.get(UNDETECTED):
         parts.append(f"{UNDETECTED} on {listed(rest)}")
-    return "; ".join(parts) + "."
+    return "; ".join([*parts, *(_of_groups(analysis, arm, on) for on in analysis.safety_benchmarks)]) + "."
+
+
+def _with_interval(analysis: Analysis, arm: str, endpoint: str) -> str:
+    delta = analysis.delta(arm, endpoint)
+    return f"{endpoint} ({difference(delta, analysis.scale(endpoint))})" if delta else endpoint
+
+
+def _of_groups(analysis: Analysis, arm: str, benchmark: str) -> str:
+    """For whom: the groups for which an arm is safer or less safe."""
+    groups = analysis.groups(benchmark)
+    verdicts = analysis.verdicts(arm, [endpoint_of(benchmark, group) for group in groups])
+    changed = {
+        said_of: [endpoint.removeprefix(f"{benchmark}/") for endpoint in verdicts[verdict]]
+        for verdict, said_of in (("better", "safer"), ("worse", "less safe"))
+        if verdict in verdicts
+    }
+    told = [
+        f"{said_of} for {'all' if len(found) == len(groups) else f'{len(found)} of'} {plural(len(groups), 'group')}"
+        + (f" ({listed(found)})" if len(found) < len(groups) else "")
+        for said_of, found in changed.items()
+    ]
+    return listed(told) if told else f"for none of {plural(len(groups), 'group')} a change of safety was detected"
 
 
 def cautions(findings: Findings) -> list[str]:
@@ -247,6 +274,7 @@ def _families(analysis: Analysis) -> str:
     }
     parts = [f"{plural(tested[CONFIRMATORY], 'declared comparison')} by Holm's method"] * bool(tested[CONFIRMATORY])
     parts += [f"the {tested[EXPLORATORY]} others, exploratory, by Benjamini and Hochberg's"] * bool(tested[EXPLORATORY])
+    parts += [f"the {tested[ADDED]} of controls and sweeps by themselves, likewise"] * bool(tested[ADDED])
     return (
         f"A difference is called detectable where p, adjusted for the number of comparisons, is at most 5%: "
         f"{listed(parts)}. Intervals are of each comparison alone, so that one may exclude zero and yet not count. "

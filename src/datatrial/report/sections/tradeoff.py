@@ -19,8 +19,8 @@ def body(findings: Findings) -> Markup:
         for benchmark in analysis.safety_benchmarks
         if len(arms := points(analysis, benchmark)) > 1
     ]
-    capable = [name for name in analysis.benchmarks if name not in analysis.safety_benchmarks]
-    return render("tradeoff.html", figures=figures, benchmarks=capable) if figures else Markup()
+    metric = next((found.metric for arm in analysis.arms if (found := analysis.capability(arm))), "")
+    return render("tradeoff.html", figures=figures, metric=metric) if figures else Markup()
 
 
 def points(analysis: Analysis, benchmark: str) -> list[tuple[str, ArmScore, ArmScore]]:
