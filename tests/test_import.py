@@ -272,6 +272,8 @@ def test_folders_of_one_arm_need_seeds(tmp_path: Path) -> None:
             prepare([base, new, *more], tmp_path)
     with pytest.raises(DataError, match="nothing to compare"):
         prepare([base], tmp_path)
+    with pytest.raises(DataError, match="new: no seed is that of a folder of base"):
+        prepare([f"base={base}:0", f"new={new}:1"], tmp_path)
 
 
 def test_folders_that_cannot_be_read_say_so(tmp_path: Path) -> None:
@@ -285,6 +287,9 @@ def test_folders_that_cannot_be_read_say_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="samples of 2 models"):
         Logs.read(tmp_path / "two")
     [results] = (tmp_path / "two" / "a").rglob("results_*")
+    results.write_text("[]")
+    with pytest.raises(DataError, match="is no results file of lm-eval"):
+        Logs.read(tmp_path / "two" / "a")
     results.unlink()
     with pytest.raises(DataError, match="beside it, which says how it was scored"):
         Logs.read(tmp_path / "two" / "a")
@@ -297,6 +302,11 @@ def test_folders_that_cannot_be_read_say_so(tmp_path: Path) -> None:
         (lambda text: text[: text.rindex("\n", 0, -1) + 1], "holds 5 items of 6"),
         (lambda text: text + text, "item 0 is there twice"),
         (lambda text: text.replace("doc_hash", "hash"), "has no 'doc_hash'"),
+        (lambda text: text.replace('"acc": 0.0', '"acc": NaN', 1), "line 2: acc of item 1 is nan"),
+        (lambda text: text.replace('"acc": 0.0', '"acc": "yes"', 1), "line 2: acc of item 1 is 'yes', no number"),
+        (lambda text: text.replace('"acc": 0.0', '"acc": 7.0', 1), "line 2: acc of item 1 is 7.0, no share"),
+        (lambda text: text.replace('"acc": 0.0', '"other": 0.0', 1), "line 2: acc of item 1 is not there"),
+        (lambda text: "[1, 2]\n" + text, "line 1 is no sample of lm-eval"),
     ],
 )
 def test_damaged_samples_are_refused(spoil: Any, said: str, tmp_path: Path) -> None:

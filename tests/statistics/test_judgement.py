@@ -100,3 +100,13 @@ def test_unevenness_that_was_not_tested_is_no_member_of_the_family() -> None:
     one = Unevenness("a", "base", "safety", 3, 3, 0.1, 0.1, "Tinkers", "Hill folk", 0.03)
     found = judged_unevenness([one, replace(one, arm="b", p=math.nan), replace(one, arm="c", p=0.5)])
     assert [row.p_adjusted for row in found] == [0.06, pytest.approx(math.nan, nan_ok=True), 0.5]
+
+
+def test_arms_of_controls_take_nothing_from_what_the_study_asks() -> None:
+    asked = [contrast("law", 0.03), contrast("art", 0.5)]
+    controls = [contrast("law", 0.9, arm="a (again)"), contrast("art", 0.04, arm="a (again)")]
+    alone = judged(asked, [score("law"), score("art")], (), ())
+    found = judged([*asked, *controls], [score("law"), score("art")], (), (), {"a (again)"})
+    assert [row.p_adjusted for row in found[:2]] == [row.p_adjusted for row in alone]
+    assert [row.family for row in found] == ["exploratory"] * 2 + ["controls and sweeps"] * 2
+    assert found[3].p_adjusted == pytest.approx(0.08)
