@@ -144,7 +144,9 @@ def test_a_held_out_loss_that_rose_is_a_caution(finished: tuple[Fiction, Path], 
     file = fiction.inputs[fiction.stages[0].input] / "training.json"
     counts = json.loads(file.read_text())
     file.write_text(json.dumps({**counts, "held_out_loss_last": counts["held_out_loss_first"] + 9}))
-    assert "loss on held-out examples rose in" in (fiction.write() / "report.html").read_text()
+    page = (fiction.write() / "report.html").read_text()
+    assert "loss on held-out examples rose from" in page
+    assert "Training shows signs of trouble, named there: SFT on careless_notes (careless)." in page
 
 
 def test_scores_near_chance_and_constant_answers_are_marked(finished: tuple[Fiction, Path]) -> None:

@@ -23,8 +23,7 @@ def _diverged(training: Training) -> Iterator[str]:
         yield "The loss on held-out examples became no number: look at the learning rate and the precision."
 
 
-def overfitted(training: Training) -> Iterator[str]:
-    """What to say of a loss on held-out examples that rose, in the mean over seeds; nothing if it did not."""
+def _overfitted(training: Training) -> Iterator[str]:
     first, last = training.mean("held_out_loss_first"), training.mean("held_out_loss_last")
     if first is not None and last is not None and last > first:
         rose = f"The loss on held-out examples rose from {first:.3f} to {last:.3f}"
@@ -69,7 +68,7 @@ def _spikes(norms: list[float]) -> bool:
 
 LOOKS: tuple[Callable[[Training], Iterator[str]], ...] = (
     _diverged,
-    overfitted,
+    _overfitted,
     _chosen_fell,
     _not_learned,
     _memorized,

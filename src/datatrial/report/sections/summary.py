@@ -15,7 +15,7 @@ from datatrial.report.analysis import Analysis, Claim
 from datatrial.report.headlines import headline_of
 from datatrial.report.page import MissingRun
 from datatrial.report.tables import ONE_ANSWER, doubts, said
-from datatrial.report.training_health import overfitted
+from datatrial.report.training_health import health
 from datatrial.report.wording import difference, listed, plural
 from datatrial.statistics.endpoints import endpoint_of
 from datatrial.statistics.families import ADDED, CONFIRMATORY, EXPLORATORY, METHODS
@@ -191,22 +191,26 @@ def cautions(findings: Findings) -> list[str]:
         *_without_interval(scores),
         *_seeds(findings.seeds),
         *_fragile(analysis),
-        *_not_learned(findings),
+        *_seen(findings),
+        *_trouble(findings),
     ]
     if _compared(analysis):
         said_of.append(_families(analysis))
     return said_of
 
 
-def _not_learned(findings: Findings) -> list[str]:
-    rose = [
-        f"{training.title} ({listed(training.arms)})" for training in findings.trainings if any(overfitted(training))
-    ]
-    if not rose:
+def _seen(findings: Findings) -> list[str]:
+    """Items of benchmarks that an arm was trained on."""
+    counts = Counter((name.partition("/")[0], arm) for arm, names in findings.contaminated.items() for name in names)
+    if not counts:
         return []
-    return [
-        f"The loss on held-out examples rose in {listed(rose)}: look at the learning rate and the number of epochs."
-    ]
+    told = [f"{plural(n, 'item')} of {benchmark} ({arm})" for (benchmark, arm), n in sorted(counts.items())]
+    return [f"Seen in training: {listed(told)}. Scores without them stand beside the full ones."]
+
+
+def _trouble(findings: Findings) -> list[str]:
+    found = [f"{training.title} ({listed(training.arms)})" for training in findings.trainings if health(training)]
+    return [f"Training shows signs of trouble, named there: {listed(found)}."] if found else []
 
 
 def _compared(analysis: Analysis) -> int:
