@@ -68,7 +68,7 @@ def test_same_order_noise_cancels_between_arms_that_share_seeds(trial: Trial) ->
         trial.add("b", seed, scores)
     _, rows = trial.run(declared=({"arm": "b", "against": "a"},))
     [found] = [row for row in rows if row["declared"]]
-    least = scipy.stats.t.isf(0.025, 59) * np.sqrt(2 / 4) / 60  # a quarter of one more right and one more wrong answer
+    least = scipy.stats.t.isf(0.025, 59) * 1 / 2 / 60  # an item to either side
     assert (found["estimate"], found["p"]) == (0.0, 1.0)
     assert (found["low"], found["high"]) == pytest.approx((-least, least))
 
@@ -89,7 +89,7 @@ def test_items_vary_within_their_strata(trial: Trial) -> None:
     for seed in (0, 1):
         trial.add("a", seed, {item: float(item.startswith("law")) for item in base})
     _, [contrast] = trial.run()
-    least = scipy.stats.t.isf(0.025, 18) * np.sqrt(2 / 4) / 20
+    least = scipy.stats.t.isf(0.025, 18) * 1 / 2 / 20
     assert (contrast["low"], contrast["high"]) == pytest.approx((0.5 - least, 0.5 + least))
     assert (contrast["bootstrap_low"], contrast["bootstrap_high"]) == (0.5, 0.5)
     assert contrast["item_freedom"] == 18

@@ -29,7 +29,7 @@ class Evidence:
     comes the median of what two runs differ by before they are rounded to the same whole number (a 48th of a step
     squared for each run), though no more than V_rest. Nor do few items on which nothing changed prove that nothing
     changes: to a single run's variance that of one more right and one more wrong answer is added (Bonett and Price
-    2012), and the variance over several is at least a quarter of it.
+    2012), and that over several is at least an eighth of it: a 95% interval reaches an item to either side.
     """
 
     estimate: Array
@@ -66,7 +66,7 @@ class Evidence:
             of_seeds=values,
             of_items=mean,
             rest=spread,
-            least=least / 4,
+            least=least / 8,
             items=int(mean.shape[1]),
         )
 
