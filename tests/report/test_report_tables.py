@@ -108,6 +108,7 @@ def test_csv_tables_hold_every_digit(analysis: Analysis, tmp_path: Path) -> None
     assert [row["estimate"] for row in scores] == [s.estimate for s in analysis.scores if not s.group]
     claims = pl.read_csv(tmp_path / "tables" / "claims.csv")
     assert claims["outcome"].to_list() == [part.outcome for claim in analysis.claims for part in claim.parts]
+    assert claims["claim_outcome"].to_list() == [claim.outcome for claim in analysis.claims for _ in claim.parts]
 
 
 def test_names_cannot_break_a_markdown_table(analysis: Analysis) -> None:

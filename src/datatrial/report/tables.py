@@ -1,7 +1,7 @@
 """The results as tables: for the console and Markdown in words, for programs as CSV with every digit."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,13 +140,17 @@ def csv_table(analysis: Analysis, name: str) -> "pl.DataFrame":
     """One table with every digit, on the endpoints' own scale: `benchmarks`, `safety`, `contrasts` or `claims`."""
     import polars as pl
 
-    rows: dict[str, Iterable[ArmScore | Contrast]] = {
-        "benchmarks": (s for s in analysis.scores if not s.group),
-        "safety": (s for s in analysis.scores if s.benchmark in analysis.safety_benchmarks),
-        "contrasts": (c for c in analysis.contrasts if not c.declared),
-        "claims": (c for c in analysis.contrasts if c.declared),
+    rows: dict[str, Iterable[Mapping[str, object]]] = {
+        "benchmarks": (asdict(s) for s in analysis.scores if not s.group),
+        "safety": (asdict(s) for s in analysis.scores if s.benchmark in analysis.safety_benchmarks),
+        "contrasts": (asdict(c) for c in analysis.contrasts if not c.declared),
+        "claims": (
+            {**asdict(c), "claim": claim.text, "claim_outcome": claim.outcome}
+            for claim in analysis.claims
+            for c in claim.parts
+        ),
     }
-    return pl.DataFrame([asdict(row) for row in rows[name]], infer_schema_length=None)
+    return pl.DataFrame(list(rows[name]), infer_schema_length=None)
 
 
 def _cell(analysis: Analysis, arm: str, endpoint: str, intervals: bool) -> str:
