@@ -239,7 +239,11 @@ def test_another_model_to_begin_with_is_told(tmp_path: Path, store: Path) -> Non
 def test_what_cannot_be_found_is_said(tmp_path: Path, store: Path) -> None:
     one = study(tmp_path, "one")
     finish(one, store, "careful", good)
-    for text, said in (("careful", "name a study's file"), (f"{one}:carefull", "did you mean 'careful'")):
+    for text, said in (
+        ("careful", "name a study's file"),
+        ("none.yaml:a", "none.yaml: there is no such file"),
+        (f"{one}:carefull", "did you mean 'careful'"),
+    ):
         with pytest.raises(DatatrialError, match=said):
             Side.read(text, store)
     with pytest.raises(DatatrialError, match="one:base: nothing is scored yet"):

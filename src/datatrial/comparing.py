@@ -43,7 +43,9 @@ class Side:
         Raises: DatatrialError for another form, or an arm that the study has not; StudyError for a bad study.
         """
         study, colon, arm = text.rpartition(":")
-        if not colon or not Path(study).is_file():
+        if colon and study and not Path(study).is_file():
+            raise DatatrialError(f"{study}: there is no such file; name a study's, as in study.yaml:careful")
+        if not colon or not study:
             raise DatatrialError(f"{text}: name a study's file and one of its arms, as in study.yaml:careful")
         planned = plan(study, store)
         if arm not in planned.study.arms:

@@ -1,6 +1,7 @@
 """`datatrial check`."""
 
 from datatrial.cli._app import DEFAULT_STORE, OVERRIDES, STORE, STUDY, app, explained, out, planned
+from datatrial.report.wording import plural
 
 
 @app.command()
@@ -9,4 +10,4 @@ def check(study: STUDY, overrides: OVERRIDES = None, store: STORE = DEFAULT_STOR
     with explained():
         plan, _ = planned(study, overrides, store)
         arms, steps = len(plan.study.arms), len(plan.steps)
-        out.print(f"[green]{study} is fine[/]: {arms} arms, {steps} steps", highlight=False)
+        out.print(f"[green]{study} is fine[/]: {plural(arms, 'arm')}, {plural(steps, 'step')}", highlight=False)
