@@ -24,7 +24,7 @@ from datatrial.statistics._evidence import Evidence
 from datatrial.statistics._influence import GroupSafety, Influence, Mean
 from datatrial.statistics._one_seed import adjusted_wald, exact_p
 from datatrial.statistics._unevenness import unevenness
-from datatrial.statistics.critical import critical_value, p_value
+from datatrial.statistics.critical import critical_value, p_of
 from datatrial.statistics.families import CONFIRMATORY, adjusted
 from datatrial.statistics.levels import ALPHA
 
@@ -99,8 +99,7 @@ def numbers(found: Evidence) -> np.ndarray:
 def p_values(found: Sequence[np.ndarray], seeds: int) -> np.ndarray:
     """Of the numbers of every study, (studies × endpoints): all at once, which saves nearly all of the time."""
     estimate, error, share, freedom = np.stack(found, axis=1)
-    errors = np.divide(np.abs(estimate), error, out=np.zeros_like(error), where=error > 0)
-    return p_value(errors, share, freedom, seeds - 1)
+    return p_of(estimate, error, share, freedom, seeds - 1)
 
 
 def family_wise(p: np.ndarray) -> list[bool]:

@@ -35,5 +35,5 @@ def test_a_mark_stays_with_its_number(printed: Callable[[int], str]) -> None:
     assert "(+11.9)▼" in printed(60)
 
 
-def test_a_terminal_too_narrow_for_the_words_still_shows_them_all(printed: Callable[[int], str]) -> None:
+def test_no_line_is_too_long_where_words_are_broken(printed: Callable[[int], str]) -> None:
     assert max(map(len, printed(30).splitlines())) <= 30

@@ -95,8 +95,9 @@ class Results:
         from datatrial.report.page import Report
         from datatrial.report.sections.summary import cautions
 
-        if self.summary is None or not isinstance(self.summary.task, Report):
+        if self.summary is None:
             return []
+        assert isinstance(self.summary.task, Report)
         inputs = {name: self.store.path(step) for name, step in self.summary.inputs.items()}
         return cautions(Findings.read(self.summary.task, inputs))
 

@@ -25,7 +25,7 @@ from tests.report.fictional_items import HOSTILE_TEXTS
 from tests.report.packed import flipped, values
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -74,6 +74,13 @@ def wait(page: "Page", what: Callable[[], bool]) -> None:
     raise AssertionError("it never came to be")
 
 
+def unfold(items: "Locator") -> None:
+    """Open these items of the explorer: a browser says that one was opened, and the page fills it, a moment later."""
+    for item in items.all():
+        item.locator("summary").first.click()
+        item.locator(".item").wait_for()
+
+
 @pytest.mark.parametrize("seed", ["", "1"])
 def test_the_items_shown_are_those_that_flipped(browser: "Browser", finished: tuple[Fiction, Path], seed: str) -> None:
     up, down = flipped(finished[0], "science", "careful", "careless", int(seed) if seed else None)
@@ -82,8 +89,7 @@ def test_the_items_shown_are_those_that_flipped(browser: "Browser", finished: tu
         assert counts(page) == [len(up) + len(down), len(up), len(down)]
         page.get_by_role("button", name="right in careful, wrong in careless").click()
         wait(page, lambda: page.locator("#explorer-list > li").count() == min(50, len(up)))
-        for summary in page.locator("#explorer-list summary").all():
-            summary.click()
+        unfold(page.locator("#explorer-list > li"))
         names = page.locator("#explorer-list .item > p:first-child").all_text_contents()
         assert {name.split(" ")[0] for name in names} == up
 
@@ -104,7 +110,7 @@ def test_a_reader_chooses_filters_opens_an_item_and_shares_it(
         wait(page, lambda: counts(page)[0] == len(numbers) < len(changed))
         page.get_by_label("containing").press_sequentially(sought)
         wait(page, lambda: counts(page)[0] == 1)
-        page.locator("#explorer-list summary").first.click()
+        unfold(page.locator("#explorer-list > li").first)
         item = page.locator("#explorer-list .item").first
         assert item.locator("tbody tr").count() == 4
         assert "right answer" in (item.text_content() or "")
@@ -146,7 +152,7 @@ def test_sentences_are_ordered_by_change_and_filtered_by_group(
         up = sum(value > 0 for value in change.values())
         assert counts(page) == [384, up, 384 - up]
         assert page.locator("#explorer-list > li").count() == 50
-        page.locator("#explorer-list summary").first.click()
+        unfold(page.locator("#explorer-list > li").first)
         first = page.locator("#explorer-list .item > p").first.text_content() or ""
         assert first.split(" ")[0] == max(change, key=lambda item: abs(change[item]))
         page.get_by_role("button", name="Show more").click()
@@ -162,7 +168,7 @@ def test_an_item_beyond_the_first_ones_is_shown_from_its_link(
     with opened(browser, finished[1], chosen) as page:
         for _ in range(7):
             page.get_by_role("button", name="Show more").click()
-        page.locator("#explorer-list summary").nth(200).click()
+        unfold(page.locator("#explorer-list > li").nth(200))
         link = page.locator("#explorer-list .item a").get_attribute("href")
     with opened(browser, finished[1]) as page:
         page.goto((finished[1] / "report.html").as_uri() + str(link))
@@ -180,7 +186,7 @@ def test_contaminated_items_can_be_shown_alone(browser: "Browser", fiction: Fict
     chosen = {"a": "careful", "b": "base", "on": "science"}
     with opened(browser, fiction.folder, {**chosen, "contaminated": "yes"}) as page:
         assert counts(page)[0] == 3
-        page.locator("#explorer-list summary").first.click()
+        unfold(page.locator("#explorer-list > li").first)
         assert "in the training data of careful" in (page.locator(".item").text_content() or "")
         page.get_by_label("training data", exact=True).select_option("no")
         wait(page, lambda: counts(page)[0] == len(up | down) - 3)
@@ -205,7 +211,7 @@ def test_a_choice_without_results_is_said_to_have_none(browser: "Browser", ficti
 def test_a_redacted_page_shows_names_and_numbers(browser: "Browser", fiction: Fiction) -> None:
     fiction.redact = True
     with opened(browser, fiction.write(), {"a": "careful", "b": "base", "on": "science"}) as page:
-        page.locator("#explorer-list summary").first.click()
+        unfold(page.locator("#explorer-list > li").first)
         shown = page.locator("#explorer-list > li").first.text_content() or ""
         assert shown.startswith("science:")
         assert "option 1" in shown
@@ -294,8 +300,7 @@ def test_hostile_texts_are_shown_as_text_in_every_section(browser: "Browser", ho
         with opened(browser, hostile, {**arms, "on": f"{benchmark} {evil}"}) as page:
             page.get_by_label("containing").fill("onerror")
             wait(page, lambda page=page: "find=onerror" in page.url)  # type: ignore[misc]
-            for summary in page.locator("#explorer-list summary").all():
-                summary.click()
+            unfold(page.locator("#explorer-list > li"))
             shown = page.locator("#explorer-list").text_content() or ""
             assert all(text in shown for text in HOSTILE_TEXTS)
             assert page.locator("#explorer img, #explorer script:not([data-benchmark])").count() == 0
@@ -326,8 +331,7 @@ def test_axe_finds_nothing_serious(
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     chosen = {"a": "careful", "b": "careless", "on": "subjects"}
     with opened(browser, finished[1], chosen, color_scheme=scheme, viewport=size) as page:
-        for summary in page.locator("#explorer-list summary").all()[:3]:
-            summary.click()
+        unfold(page.locator("#explorer-list > li:nth-child(-n+3)"))
         found = axe.Axe().run(page).response["violations"]
         serious = [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")]
         assert serious == []

@@ -88,16 +88,8 @@ def claims_table(analysis: Analysis, brief: bool = False) -> TextTable:
         for claim in analysis.claims
         for c in claim.parts
     ]
-    columns = (
-        "claim",
-        "contrast",
-        "on",
-        "difference",
-        "95% interval",
-        *(() if brief else ("adjusted p",)),
-        "expected",
-        "outcome",
-    )
+    evidence = () if brief else ("adjusted p",)
+    columns = ("claim", "contrast", "on", "difference", "95% interval", *evidence, "expected", "outcome")
     note = "A claim is shown only if all its contrasts are, and contradicted if one of them is."
     return TextTable("Claims", columns, tuple(rows), note)
 

@@ -7,15 +7,14 @@ nothing. But it takes nothing for normal and linear: an effect that it cannot te
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from datatrial.statistics._arrays import Array, Weights
+from datatrial.statistics._arrays import Array, Labels, Weights
 
 CHUNK = 8_000_000  # weights held at once: 32 MB
 LEVELS = (0.025, 0.975)
 
 
-def item_weights(strata: npt.NDArray[np.int64], resamples: int, rng: np.random.Generator) -> Iterator[Weights]:
+def item_weights(strata: Labels, resamples: int, rng: np.random.Generator) -> Iterator[Weights]:
     """How often each item is drawn when items are resampled with replacement within their strata.
 
     Yields arrays (items × some resamples), `resamples` columns in all: whole numbers, in 32 bits, since reading and

@@ -8,7 +8,7 @@ import numpy as np
 
 from datatrial.statistics._arrays import Array, Labels
 from datatrial.statistics._influence import Influence
-from datatrial.statistics.critical import critical_value, p_value
+from datatrial.statistics.critical import critical_value, p_of
 from datatrial.statistics.levels import ALPHA, POWER
 
 
@@ -83,10 +83,7 @@ class Evidence:
 
     def p(self, null: Array | float = 0.0) -> Array:
         """Two-sided p of each estimate being `null`; 1 where nothing varies and the estimate is `null` itself."""
-        distance = np.abs(self.estimate - null)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            errors = np.where(distance > 0, distance / self.error, 0.0)
-        return p_value(errors, self.seed_share, self.item_freedom, self.seeds - 1)
+        return p_of(self.estimate - null, self.error, self.seed_share, self.item_freedom, self.seeds - 1)
 
     def interval(self, alpha: float = ALPHA) -> tuple[Array, Array]:
         """Both ends of each estimate's 1 − α interval."""

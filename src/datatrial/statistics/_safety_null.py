@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from datatrial.statistics._arrays import Array, Mask
+from datatrial.statistics._bootstrap import LEVELS
 from datatrial.statistics._influence import GroupSafety, area, mean_of_defined, share_below
 
 PERMUTATIONS = 200
@@ -35,7 +36,7 @@ class SafetyNull:
         order = np.random.default_rng(seed).random((PERMUTATIONS, len(statistic.harmful)))
         groups = np.array([_dealt(statistic, scores, member, order) for member in statistic.members])
         dealt = np.vstack([groups, mean_of_defined(groups)])
-        low, high = np.quantile(dealt, (0.025, 0.975), axis=1)  # NaN for a group that has no score
+        low, high = np.quantile(dealt, LEVELS, axis=1)  # NaN for a group that has no score
         unscaled = np.mean([_unscaled(statistic, run) for run in runs], axis=0)
         return cls(dealt.mean(axis=1), low, high, unscaled)
 

@@ -76,15 +76,15 @@ class Contrasts(Component):
         contrasts: list[Contrast] = []
         uneven: list[Unevenness] = []
         with ThreadPoolExecutor() as pool:  # nearly all of the time is NumPy's, which lets other threads run
-            for number, found in enumerate(pool.map(_findings, comparisons)):
+            for number, (of_arms, of_pairs, of_groups) in enumerate(pool.map(_findings, comparisons)):
                 runtime.progress(number, len(comparisons), "metrics")
-                scores += found[0]
-                contrasts += found[1]
-                uneven += found[2]
+                scores += of_arms
+                contrasts += of_pairs
+                uneven += of_groups
         runtime.progress(len(comparisons), len(comparisons), "metrics")
         capable = [c for c in comparisons if c.sheet.is_capability and c.sheet.benchmark in (self.capability or titles)]
-        of_arms = {c.sheet.benchmark: {arm: c.evidence_of(arm) for arm in c.arms} for c in capable}
-        scores += capability_scores(of_arms, self.baseline)
+        own = {c.sheet.benchmark: {arm: c.evidence_of(arm) for arm in c.arms} for c in capable}
+        scores += capability_scores(own, self.baseline)
         pairs = [{pair: c.evidence_between(pair) for pair in c.comparable} for c in capable]
         contrasts += capability_contrasts(pairs, scores)
         # In the study's order of arms and benchmarks, also where the first benchmark lacks an arm.

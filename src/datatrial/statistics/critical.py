@@ -51,6 +51,13 @@ def p_value(errors: Any, seed_share: Any, item_freedom: Any, seed_freedom: Any) 
     return inverted(lambda alpha: critical_value(alpha, seed_share, item_freedom, seed_freedom), distance)
 
 
+def p_of(distance: Any, error: Any, seed_share: Any, item_freedom: Any, seed_freedom: Any) -> Array:
+    """The two-sided p of estimates at some distance from their null value; 1 where nothing varies and there is none."""
+    far, error = np.abs(np.asarray(distance, dtype=float)), np.asarray(error, dtype=float)
+    errors = np.divide(far, error, out=np.where(far > 0, np.inf, 0.0), where=error > 0)
+    return p_value(errors, seed_share, item_freedom, seed_freedom)
+
+
 def inverted(critical: Callable[[Array], Array], observed: Array) -> Array:
     """The level at which a critical value, which falls as the level rises, is what was observed."""
     low, high = np.full(np.shape(observed), _SMALLEST_LOG_P), np.zeros(np.shape(observed))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from datatrial.effects import ArmScore, Contrast, Unevenness
-from datatrial.statistics.critical import p_value
+from datatrial.statistics.critical import p_of
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.statistics.families import ADDED, CONFIRMATORY, EXPLORATORY, METHODS, adjusted
@@ -75,9 +75,8 @@ def _claim(declared: DeclaredContrast, contrast: Contrast, endpoints: Mapping[st
 
 def _p_of(contrast: Contrast, null: float) -> float:
     """Two-sided p of the difference being `null`."""
-    distance = abs(contrast.estimate - null)
-    errors = distance / contrast.error if contrast.error else math.inf if distance else 0.0
-    return float(p_value(errors, contrast.seed_share, contrast.item_freedom, contrast.seeds - 1))
+    distance, error = contrast.estimate - null, contrast.error
+    return float(p_of(distance, error, contrast.seed_share, contrast.item_freedom, contrast.seeds - 1))
 
 
 def _untested(declared: DeclaredContrast, endpoint: str) -> Contrast:

@@ -17,7 +17,7 @@ from datatrial.report.page import MissingRun
 from datatrial.report.tables import ONE_ANSWER, doubts, said
 from datatrial.report.training_health import health
 from datatrial.report.wording import difference, listed, plural
-from datatrial.statistics.endpoints import endpoint_of
+from datatrial.statistics.endpoints import endpoint_of, is_of
 from datatrial.statistics.families import ADDED, CONFIRMATORY, EXPLORATORY, METHODS
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
@@ -201,11 +201,13 @@ def cautions(findings: Findings) -> list[str]:
 
 def _seen(findings: Findings) -> list[str]:
     """Items of benchmarks that an arm was trained on."""
-    counts = Counter((name.partition("/")[0], arm) for arm, names in findings.contaminated.items() for name in names)
-    if not counts:
-        return []
-    told = [f"{plural(n, 'item')} of {benchmark} ({arm})" for (benchmark, arm), n in sorted(counts.items())]
-    return [f"Seen in training: {listed(told)}. Scores without them stand beside the full ones."]
+    told = [
+        f"{plural(seen, 'item')} of {benchmark} ({arm})"
+        for benchmark in findings.analysis.benchmarks
+        for arm, names in findings.contaminated.items()
+        if (seen := sum(is_of(name, benchmark) for name in names))
+    ]
+    return [f"Seen in training: {listed(told)}. Scores without them stand beside the full ones."] if told else []
 
 
 def _trouble(findings: Findings) -> list[str]:
