@@ -241,6 +241,22 @@ def test_benchmarks_can_be_left_out(tmp_path: Path) -> None:
         prepare([base, new], tmp_path / "store", leave_out=["tool"])
 
 
+def test_another_metric_can_be_compared_by(tmp_path: Path) -> None:
+    both = {"acc": 1.0, "acc_norm": 0.0}
+    samples = {"owls": [one(n, 0, [-1.0, -2.0], both) for n in range(4)]}
+    arms = [f"{name}={write(tmp_path / name, samples)}" for name in ("base", "new")]
+    for wished, metric in (([], "acc_norm"), (["owls=acc"], "acc")):
+        found = prepare(arms, tmp_path / "store", metrics=wished)
+        scores = pl.read_parquet(found.run(lambda event, step: None).contrasts / "scores.parquet")
+        assert set(scores.filter(pl.col("main"))["metric"]) == {metric}
+    with pytest.raises(DataError, match="owls: has no metric 'f1'; it has acc, acc_norm"):
+        prepare(arms, tmp_path / "store", metrics=["owls=f1"]).run(lambda event, step: None)
+    with pytest.raises(DataError, match="--metric: no benchmark is called 'owl'; did you mean 'owls'"):
+        prepare(arms, tmp_path / "store", metrics=["owl=acc"])
+    with pytest.raises(DataError, match="write it as BENCHMARK=METRIC"):
+        prepare(arms, tmp_path / "store", metrics=["acc"])
+
+
 def test_arms_are_named_after_their_folder_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "base", {"owls": BASE})
     shutil.copytree(tmp_path / "base", tmp_path / "odd:7")

@@ -45,7 +45,7 @@ def problems_of(file: YamlFile, folder: Path) -> list[Problem]:
     parts = _Parts(file.values, context)
     found = [*_invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
     found += [*parts.unusable(), *parts.starts(), *parts.stages(), *parts.references(), *parts.order()]
-    found += [*parts.contrasts(), *parts.repeated(), *parts.assumptions()]
+    found += [*parts.titles(), *parts.contrasts(), *parts.repeated(), *parts.assumptions()]
     first = {(written(place), message): place for place, message in found}  # each problem once
     problems = [Problem(text, message, line=file.line(place)) for (text, message), place in first.items()]
     return sorted(problems, key=lambda p: p.line or 0)
@@ -205,14 +205,9 @@ class _Parts:
             yield place, f"needs {' or '.join(forms)}, but {name!r} holds {data_set.source.form}"
 
     def contrasts(self) -> Iterator[Found]:
-        """Contrasts, sweeps, the baseline and primary benchmarks that name what is not there; titles used twice."""
-        titles = [benchmark.title for benchmark in self.benchmarks if benchmark]
-        endpoints = [*titles, CAPABILITY]
-        for number, benchmark in enumerate(self.benchmarks):
-            if benchmark and titles.count(benchmark.title) > 1:
-                yield ("benchmarks", number), f"a second benchmark is called {benchmark.title!r}; give it a `name`"
-            if benchmark and benchmark.title == CAPABILITY:
-                yield ("benchmarks", number), f"{CAPABILITY!r} is the mean over benchmarks; give it another `name`"
+        """Contrasts, sweeps, the baseline and primary benchmarks that name what is not there."""
+        grouped = {benchmark.title: benchmark.by_group for benchmark in self.benchmarks if benchmark}
+        titles, endpoints = [*grouped], [*grouped, CAPABILITY]
         named: list[tuple[Place, Any, list[str]]] = [(("baseline",), self.values.get("baseline"), list(self.arms))]
         for number, contrast in enumerate(_list(self.values, "contrasts")):
             if _mapping(contrast).get("arm") == _mapping(contrast).get("against") is not None:
@@ -226,13 +221,29 @@ class _Parts:
         for number, sweep in enumerate(_list(self.values, "sweeps")):
             named.append((("sweeps", number, "arm"), _mapping(sweep).get("arm"), trained))
         named += [(("primary",), name, endpoints) for name in _list(self.values, "primary")]
-        named += [(("capability",), name, titles) for name in _list(self.values, "capability")]
+        for name in _list(self.values, "capability"):
+            named.append((("capability",), name, titles))
+            if isinstance(name, str) and grouped.get(name):
+                yield ("capability",), f"{name!r} scores groups, no items: it is no part of the mean over benchmarks"
         if None in self.benchmarks:  # a title may be that of a benchmark that could not be read
             named = [entry for entry in named if entry[2] not in (titles, endpoints)]
         for place, name, known in named:
-            of_group = isinstance(name, str) and known is endpoints and name.partition("/")[0] in known
-            if isinstance(name, str) and name not in known and not of_group:
+            if not isinstance(name, str) or name in known:
+                continue
+            benchmark, _, group = name.partition("/")
+            if known is not endpoints or not grouped.get(benchmark):  # which groups there are, the data tell
                 yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
+            elif not group:
+                yield place, f"{name!r} names no group after the stroke"
+
+    def titles(self) -> Iterator[Found]:
+        """Benchmarks that cannot be told apart by name."""
+        titles = [benchmark.title for benchmark in self.benchmarks if benchmark]
+        for number, benchmark in enumerate(self.benchmarks):
+            if benchmark and titles.count(benchmark.title) > 1:
+                yield ("benchmarks", number), f"a second benchmark is called {benchmark.title!r}; give it a `name`"
+            if benchmark and benchmark.title == CAPABILITY:
+                yield ("benchmarks", number), f"{CAPABILITY!r} is the mean over benchmarks; give it another `name`"
 
     def repeated(self) -> Iterator[Found]:
         """Audits of one kind: a data set has one finding of each."""

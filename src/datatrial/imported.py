@@ -21,6 +21,7 @@ class Imported(Component):
 
     benchmark: str  # a task, or a group of tasks
     tasks: tuple[str, ...] = Field(min_length=1)
+    metric: str | None = None  # what arms are compared by; by default acc_norm where there is one, else the first
     files: tuple[Path, ...] = Field(exclude=True)  # their contents count, and are inputs
 
     def needs(self) -> Mapping[str, Needs]:
@@ -37,7 +38,11 @@ class Imported(Component):
         leaves = tuple(Leaf(task, Path(), {}, found.settings[task]) for task in self.tasks)
         members = leaves if self.tasks == (self.benchmark,) else (Group(self.benchmark, {}, leaves),)
         _summary.write(
-            out, Tasks(self.benchmark, members), found.items, found.outcome, _summary.Endpoint(None, ("acc_norm",))
+            out,
+            Tasks(self.benchmark, members),
+            found.items,
+            found.outcome,
+            _summary.Endpoint(self.metric, ("acc_norm",)),
         )
         pl.DataFrame(found.asked).write_parquet(out / ASKED)
         (out / SETTINGS).write_text(json.dumps(found.settings, indent=2, ensure_ascii=False))

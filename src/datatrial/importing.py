@@ -1,7 +1,7 @@
 """Verdicts on results that lm-eval logged: each folder a model, an arm one model or one for each seed."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +68,7 @@ class Import:
 
     sources: tuple[Source, ...]
     benchmarks: tuple[str, ...]
+    metrics: Mapping[str, str]  # to compare by, of the benchmarks where it is not the usual one
     store: Store
 
     @property
@@ -80,7 +81,7 @@ class Import:
         resolver = Resolver(Lock(None), remembered=self.store.root / "file-digests.json")
         return {
             EvaluationRun(source.arm, source.seed, benchmark, source.input(benchmark)): _step(
-                source, benchmark, resolver
+                source, benchmark, self.metrics.get(benchmark), resolver
             )
             for source in self.sources
             for benchmark in self.benchmarks
@@ -199,8 +200,17 @@ class Imports:
         return [benchmark_table(analysis, intervals=False), contrasts_table(analysis, brief=True)]
 
 
-def prepare(arms: Sequence[str], store: Path, *, baseline: str = "", leave_out: Collection[str] = ()) -> Import:
+def prepare(
+    arms: Sequence[str],
+    store: Path,
+    *,
+    baseline: str = "",
+    leave_out: Collection[str] = (),
+    metrics: Collection[str] = (),
+) -> Import:
     """Finds what the folders hold; `arms` are read as by `Source.parse`, the baseline is the first of them by default.
+
+    `metrics` are written `benchmark=metric`.
 
     Raises: DataError for folders without samples, for arms or benchmarks that cannot be told apart or are not there.
     """
@@ -214,16 +224,25 @@ def prepare(arms: Sequence[str], store: Path, *, baseline: str = "", leave_out: 
     sources.sort(key=lambda source: source.arm != first)
     _check_seeds(sources)
     found = list(dict.fromkeys(name for source in sources for name in source.logs.benchmarks))
-    for name in leave_out:
-        if name not in found:
-            raise DataError(f"--leave-out: no benchmark is called {name!r}; {did_you_mean(name, found)}")
+    wished = dict(_metric_of(text) for text in metrics)
+    for option, named in (("--leave-out", leave_out), ("--metric", wished)):
+        for name in named:
+            if name not in found:
+                raise DataError(f"{option}: no benchmark is called {name!r}; {did_you_mean(name, found)}")
     kept = tuple(name for name in found if name not in leave_out)
     arms_of = {name: {source.arm for source in sources if name in source.logs.benchmarks} for name in kept}
     if not any(first in arms and len(arms) > 1 for arms in arms_of.values()):
         raise DataError(
             f"{first}: no benchmark is both in the baseline and in another arm; leave fewer out, or score it"
         )
-    return Import(tuple(sources), kept, Store(store))
+    return Import(tuple(sources), kept, wished, Store(store))
+
+
+def _metric_of(text: str) -> tuple[str, str]:
+    benchmark, _, metric = text.partition("=")
+    if not metric:
+        raise DataError(f"--metric {text}: write it as BENCHMARK=METRIC, as in hellaswag=acc")
+    return benchmark, metric
 
 
 def _check_seeds(sources: Sequence[Source]) -> None:
@@ -241,8 +260,8 @@ def _check_seeds(sources: Sequence[Source]) -> None:
             )
 
 
-def _step(source: Source, benchmark: str, resolver: Resolver) -> Step:
+def _step(source: Source, benchmark: str, metric: str | None, resolver: Resolver) -> Step:
     logs = source.logs
-    task = Imported(benchmark=benchmark, tasks=logs.benchmarks[benchmark], files=logs.files(benchmark))
+    task = Imported(benchmark=benchmark, tasks=logs.benchmarks[benchmark], metric=metric, files=logs.files(benchmark))
     externals = {name: resolver.resolve(need) for name, need in task.needs().items()}
     return Step(task, {}, externals, f"{benchmark} of {source.said}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -109,13 +109,17 @@ class Sweep(Settings):
         return {"arm": value["arm"], "setting": settings[0], "values": value[settings[0]]}
 
 
-def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        raise PydanticCustomError("seeds", "should name each seed once: the same seed gives the same result")
-    return seeds
+T = TypeVar("T")
+
+
+def _each_once(named: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(named)) < len(named):
+        raise PydanticCustomError("each_once", "should name each once")
+    return named
 
 
 Name = Annotated[str, Field(pattern=NAME)]
+Endpoints = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what NumPy takes
 
 
@@ -139,8 +143,8 @@ class Study(Settings):
     arms: Mapping[Name, tuple[ArmStage, ...]] = Field(min_length=1)
     benchmarks: tuple[Annotated[Benchmark, BeforeValidator(task_name_as_benchmark)], ...] = Field(min_length=1)
     baseline: str = ""  # the arm that others are compared with; by default the first without stages, or the first
-    capability: tuple[str, ...] = ()  # benchmarks over which the endpoint `capability` is the mean; empty: all shares
-    primary: tuple[str, ...] = ()  # benchmarks whose declared contrasts are the study's main question
+    capability: Endpoints = ()  # benchmarks over which the endpoint `capability` is the mean; empty: all shares
+    primary: Endpoints = ()  # benchmarks whose declared contrasts are the study's main question
     contrasts: tuple[DeclaredContrast, ...] = ()
     controls: bool = False  # train arms that tell what data do from side effects
     sweeps: tuple[Sweep, ...] = ()

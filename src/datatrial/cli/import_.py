@@ -21,6 +21,10 @@ def import_(
     leave_out: Annotated[
         list[str] | None, typer.Option(help="A benchmark not to compare on; may be given again.")
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BENCHMARK=METRIC", help="What to compare by on a benchmark; may be given again."),
+    ] = None,
     store: STORE = DEFAULT_STORE,
 ) -> None:
     """Compare results that `lm_eval --log_samples` wrote, as if a study had made them."""
@@ -28,7 +32,7 @@ def import_(
     from datatrial.importing import prepare
 
     with explained():
-        found = prepare(arms, store, baseline=baseline, leave_out=leave_out or ())
+        found = prepare(arms, store, baseline=baseline, leave_out=leave_out or (), metrics=metric or ())
         with ProgressDisplay(found.steps, found.store, found.slots, err) as display:
             results = found.run(display)
     for table in results.tables():

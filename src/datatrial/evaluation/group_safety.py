@@ -35,6 +35,7 @@ class GroupSafety(Benchmark):
     version: ClassVar[int] = 2
 
     forms: ClassVar[tuple[Form, ...]] = ("statements",)
+    by_group: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _on_data(self) -> Self:
