@@ -1,16 +1,20 @@
 """What the report says of controls, of sweeps, and of what else two arms differ in."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from datatrial.effects import ArmScore, Contrast
+from datatrial.records import read_json
+from datatrial.report._findings import Findings
 from datatrial.report.analysis import Analysis
-from datatrial.report.confounds import Recipe, confounds
+from datatrial.report.confounds import Recipe, confounds, recipes
 from datatrial.report.page import ReportVariant
 from datatrial.report.sections.controls import Row, _sentence
 from datatrial.report.sections.sweeps import Sweep, enough
+from tests.report.fiction import Fiction
 
 UNDETECTED = "no detectable difference"
 SGD = {"kind": "sft", "learning_rate": 1e-3, "epochs": 1.0, "seed": 0, "lora": {"r": 8}}
@@ -33,7 +37,7 @@ def recipe(**said: object) -> Recipe:
     ("changed", "said"),
     [
         ({}, []),
-        ({"stages": ({**SGD, "seed": 5},)}, []),  # seeds are those of runs, told apart below
+        ({"stages": ({**SGD, "seed": 5},)}, []),  # told apart below
         ({"stages": ({**SGD, "epochs": 2.0},)}, ["sft epochs: 1.0 against 2.0"]),
         ({"stages": ({**SGD, "lora": {"r": 16}},)}, ["sft lora: {r: 8} against {r: 16}"]),
         ({"stages": (SGD, {"kind": "dpo"})}, ["stages: sft against sft → dpo"]),
@@ -60,7 +64,22 @@ def test_amounts_of_training_are_named_when_they_differ_by_more_than_a_tenth() -
 
 def test_against_a_model_that_was_not_trained_training_is_the_question() -> None:
     untrained = recipe(stages=(), starts="", counts=dict.fromkeys(("examples_seen", "tokens_seen", "passes"), 0.0))
-    assert confounds(recipe(), replace(untrained, seeds=frozenset({None}))) == []
+    assert confounds(recipe(), replace(untrained, seeds=frozenset())) == []
+
+
+def test_a_recipe_counts_the_mean_over_seeds_and_names_the_seeds_of_the_training_runs(fiction: Fiction) -> None:
+    for stage in fiction.stages:
+        if (stage.arm, stage.stage) == ("careless", "sft"):
+            folder = fiction.inputs[stage.input]
+            record, counts = read_json(folder / "record.json"), read_json(folder / "training.json")
+            record["recipe"]["task"]["seed"] = 100 + int(stage.seed or 0)
+            (folder / "record.json").write_text(json.dumps(record))
+            (folder / "training.json").write_text(json.dumps({**counts, "tokens_seen": 300.0 * int(stage.seed or 0)}))
+    found = recipes(Findings.read(fiction.report(), fiction.inputs))["careless"]
+    assert found.counts["tokens_seen"] == pytest.approx(300)
+    assert found.counts["passes"] == 2
+    assert len(found.stages) == 1
+    assert found.seeds == {100, 101, 102}
 
 
 def contrast(arm: str, verdict: str, endpoint: str = "facts") -> Contrast:

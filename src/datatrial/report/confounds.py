@@ -7,6 +7,7 @@ from typing import Any
 
 from datatrial.records import read_json
 from datatrial.report._findings import Findings, record_of
+from datatrial.report.page import StageRun
 from datatrial.report.wording import count, listed, share
 
 ABOUT_DATA = ("kind", "version", "seed", "init_seed")  # settings that say nothing of how an arm was treated
@@ -16,25 +17,22 @@ NEARLY = 0.1  # relative difference of a count from which on it is named
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an arm was made, of one of its seeds."""
+    """How an arm was made."""
 
-    stages: tuple[Mapping[str, Any], ...]  # settings of each training stage
+    stages: tuple[Mapping[str, Any], ...]  # settings of each training stage, of the first seed
     starts: str  # what the first stage goes on from
-    counts: Mapping[str, float]  # of all stages together
+    counts: Mapping[str, float]  # of all stages together, mean over seeds
     drift: float | None  # nats a token from the base model
     cut: float  # share of the examples that lost their end
     software: Mapping[str, str]
     devices: frozenset[str]
-    seeds: frozenset[int | None]
+    seeds: frozenset[int]  # that the stages drew with
 
 
 def recipes(findings: Findings) -> dict[str, Recipe]:
     """The recipe of each arm that has results."""
     of_arm = {arm: [stage for stage in findings.settings.stages if stage.arm == arm] for arm in findings.analysis.arms}
-    return {
-        arm: _recipe(findings, arm, [s.input for s in stages if s.seed == stages[0].seed])
-        for arm, stages in of_arm.items()
-    }
+    return {arm: _recipe(findings, arm, stages) for arm, stages in of_arm.items()}
 
 
 def confounds(one: Recipe, other: Recipe) -> list[str]:
@@ -42,22 +40,23 @@ def confounds(one: Recipe, other: Recipe) -> list[str]:
     return [*_order(one, other), *_settings(one, other), *_counts(one, other), *_surroundings(one, other)]
 
 
-def _recipe(findings: Findings, arm: str, inputs: Sequence[str]) -> Recipe:
-    paths = [findings.inputs[name] for name in inputs]
+def _recipe(findings: Findings, arm: str, stages: Sequence[StageRun]) -> Recipe:
+    paths = [findings.inputs[stage.input] for stage in stages]
     records, trained = [record_of(path) for path in paths], [read_json(path / "training.json") for path in paths]
     tasks = tuple((record.get("recipe") or {}).get("task") or {} for record in records)
     examples = sum(found.get("examples") or 0 for found in trained)
-    counts = {name: float(sum(found.get(name) or 0 for found in trained)) for name in COUNTED}
+    runs = max(1, len({stage.seed for stage in stages}))
+    counts = {name: sum(found.get(name) or 0 for found in trained) / runs for name in COUNTED}
     policies = [(record.get("recipe") or {}).get("inputs", {}).get("policy", "") for record in records[:1]]
     return Recipe(
-        stages=tasks,
+        stages=tuple(task for task, stage in zip(tasks, stages, strict=True) if stage.seed == stages[0].seed),
         starts=policies[0] if policies else "",
         counts=counts,
         drift=findings.drift.get(arm),
         cut=sum(found.get("truncated") or 0 for found in trained) / examples if examples else 0.0,
         software={name: version for record in records for name, version in (record.get("packages") or {}).items()},
         devices=frozenset(str(record["device"]) for record in records if record.get("device")),
-        seeds=frozenset(run.seed for run in findings.settings.runs if run.arm == arm),
+        seeds=frozenset(int(task["seed"]) for task in tasks if "seed" in task),
     )
 
 
@@ -107,8 +106,8 @@ def _surroundings(one: Recipe, other: Recipe) -> Iterator[str]:
         yield f"seeds: {_numbers(one.seeds)} against {_numbers(other.seeds)}"
 
 
-def _numbers(seeds: frozenset[int | None]) -> str:
-    return listed([str(seed) for seed in sorted(seed for seed in seeds if seed is not None)])
+def _numbers(seeds: frozenset[int]) -> str:
+    return listed([str(seed) for seed in sorted(seeds)])
 
 
 def _said(value: Any) -> str:
