@@ -93,6 +93,7 @@ def test_a_good_study_loads(write):
             "capability: [group_safety]\ncontrasts:",
             ["capability: 'group_safety' scores groups, no items"],
         ),
+        ("contrasts:", "sweeps: [both]\ncontrasts:", ["sweeps[0]: should be a mapping (got 'both')"]),
         ("contrasts:", "capability: [[arc_challenge]]\ncontrasts:", ["capability[0]: should be a valid string"]),
         ("expect: better", "expect: beter", ["contrasts[0].expect: ", "'beter'"]),
         ("corpus: [lima]", "corpus: [lama]", ["model.corpus: no data set 'lama'"]),

@@ -235,7 +235,9 @@ def test_benchmarks_can_be_left_out(tmp_path: Path) -> None:
     base, new = (str(write(tmp_path / name, {"owls": BASE, "tools": BASE})) for name in ("base", "new"))
     found = prepare([base, new], tmp_path / "store", leave_out=["owls"])
     assert {run.benchmark for run in found.runs} == {"tools"}
-    with pytest.raises(DataError, match="leave fewer out"):
+    with pytest.raises(
+        DataError, match=r"no benchmark is both in the baseline and in another arm \(base: none; new: none\)"
+    ):
         prepare([base, new], tmp_path / "store", leave_out=["owls", "tools"])
     with pytest.raises(DataError, match="did you mean 'tools'"):
         prepare([base, new], tmp_path / "store", leave_out=["tool"])
@@ -331,6 +333,54 @@ def test_damaged_samples_are_refused(spoil: Any, said: str, tmp_path: Path) -> N
     samples.write_text(spoil(samples.read_text()))
     with pytest.raises(DataError, match=said):
         read(folder, tmp_path / "out")
+
+
+def test_samples_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "base", {"owls": BASE})
+    [samples] = folder.rglob("samples_*")
+    samples.write_bytes(samples.read_bytes().replace(b"owl 2", b"owl \xff"))
+    with pytest.raises(DataError, match=r"samples_owls.*line 3 is not JSON"):
+        read(folder, tmp_path / "out")
+
+
+def test_results_of_other_samples_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "base", {"owls": BASE})
+    [samples] = folder.rglob("samples_*")
+    samples.write_text(samples.read_text().replace('"acc": 0.0', '"acc": 1.0', 1))
+    said = r"samples_owls.*the mean of acc is 0.5, but the results file beside it says 0.3333"
+    with pytest.raises(DataError, match=said):
+        read(folder, tmp_path / "out")
+
+
+def test_a_share_that_a_task_does_not_average_may_be_another_number(tmp_path: Path) -> None:
+    settings = {"metric_list": [{"metric": "acc", "aggregation": "median"}]}
+    folder = write(tmp_path / "base", {"owls": BASE}, settings=settings)
+    [samples] = folder.rglob("samples_*")
+    samples.write_text(samples.read_text().replace('"acc": 0.0', '"acc": 1.0', 1))
+    summary, _, _ = read(folder, tmp_path / "out")
+    assert "acc is no mean over items; it has no scores to compare item by item" in summary["notes"]
+
+
+def test_seeds_that_one_side_lacks_are_named(tmp_path: Path) -> None:
+    base, new = (str(write(tmp_path / name, {"owls": BASE})) for name in ("base", "new"))
+    found = prepare([f"base={base}:0", f"new={new}:0", f"new={new}:1"], tmp_path / "store")
+    said = "new and base are compared on the seeds that both have (0); the score of each is the mean over all its own"
+    assert found.notes == [said]
+    assert prepare([f"base={base}", f"new={new}:0", f"new={new}:1"], tmp_path / "store").notes == []
+
+
+def test_a_task_cannot_be_called_as_the_mean_over_benchmarks_is(tmp_path: Path) -> None:
+    base, new = (str(write(tmp_path / name, {"owls": BASE, "capability": BASE})) for name in ("base", "new"))
+    with pytest.raises(DataError, match="'capability' is the mean over benchmarks"):
+        prepare([base, new], tmp_path / "store")
+    assert prepare([base, new], tmp_path / "store", leave_out=["capability"]).benchmarks == ("owls",)
+
+
+def test_what_a_reader_must_know_is_printed_with_the_verdicts(tmp_path: Path) -> None:
+    base, new = (str(write(tmp_path / name, {"owls": lines})) for name, lines in (("base", BASE), ("new", BETTER)))
+    done = CliRunner().invoke(app, ["import", base, new, "--store", str(tmp_path / "store")])
+    assert "- With a single seed all is said of these very models" in " ".join(done.output.split())
+    assert "1 comparison, exploratory, by" in " ".join(done.output.split())
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:

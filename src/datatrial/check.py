@@ -3,6 +3,7 @@
 Parts are looked at on their own, so that a mistake in one does not hide those in another.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -60,7 +61,7 @@ def _invalid(build: Callable[[], Any], values: Any, at: Place) -> Iterator[Found
             if "after validation" in detail["msg"] and detail["input"]:
                 continue  # pydantic counts only the valid items of a list; the others are reported themselves
             place = (*at, *_within(values, detail["loc"]))
-            yield place, _message(detail["msg"], detail["input"])
+            yield place, plainly(detail["msg"], detail["input"])
 
 
 def _within(values: Any, loc: Place) -> Place:
@@ -77,7 +78,9 @@ def _within(values: Any, loc: Place) -> Place:
     return place
 
 
-def _message(text: str, value: Any) -> str:
+def plainly(text: str, value: Any) -> str:
+    """What pydantic says of a value, in our words."""
+    text = re.sub(r" or instance of \w+", "", text)
     for jargon, plain in PLAIN.items():
         text = text.replace(jargon, plain)
     shown = repr(value) if isinstance(value, str | int | float | bool) else ""
@@ -219,7 +222,11 @@ class _Parts:
             name for name, entries in self.arms.items() if entries and entries[-1] and entries[-1].kind != "model"
         ]
         for number, sweep in enumerate(_list(self.values, "sweeps")):
-            named.append((("sweeps", number, "arm"), _mapping(sweep).get("arm"), trained))
+            arm = _mapping(sweep).get("arm")
+            if arm in self.arms.keys() - trained:
+                yield ("sweeps", number, "arm"), f"{arm!r} ends with no training stage whose settings could be swept"
+            else:
+                named.append((("sweeps", number, "arm"), arm, trained))
         named += [(("primary",), name, endpoints) for name in _list(self.values, "primary")]
         for name in _list(self.values, "capability"):
             named.append((("capability",), name, titles))

@@ -18,6 +18,7 @@ from datatrial.records import Runtime
 from datatrial.report.wording import difference, listed, number, plural
 from datatrial.same_items import Asked, in_words, mismatch
 from datatrial.statistics.contrasts import Contrasts
+from datatrial.statistics.endpoints import endpoint_of
 from datatrial.steps import ArmRun, Plan
 
 if TYPE_CHECKING:
@@ -157,18 +158,21 @@ def _table(results: Mapping[EvaluationRun, Path], ours: str, theirs: str) -> "Te
         inputs = {run.input: path for run, path in results.items()}
         Contrasts(runs=tuple(results), baseline=theirs).run(inputs, Path(folder), Runtime())
         analysis = Analysis.read(Path(folder))
-    found = [delta for benchmark in analysis.benchmarks if (delta := analysis.delta(ours, benchmark))]
+    named = [n for on in analysis.endpoints for n in (on, *(endpoint_of(on, group) for group in analysis.groups(on)))]
+    found = [delta for name in named if (delta := analysis.delta(ours, name))]
     note = (
         "Points (100 × the 0–1 score), mean over seeds; the difference is first − second, with its own 95% interval. "
-        "Verdicts go by p adjusted for all that was compared, groups too (Benjamini–Hochberg)."
+        "Verdicts go by p adjusted for all that was compared (Benjamini–Hochberg)."
     )
     return TextTable(f"{ours} against {theirs}", COLUMNS, tuple(_row(analysis, c) for c in found), note)
 
 
 def _row(analysis: "Analysis", contrast: Contrast) -> tuple[str, ...]:
-    scale, score = analysis.scale(contrast.endpoint), analysis.any_score(contrast.endpoint)
+    from datatrial.report.tables import with_metric
+
+    scale = analysis.scale(contrast.endpoint)
     return (
-        f"{contrast.endpoint} ({score.metric})" if score else contrast.endpoint,
+        with_metric(analysis, contrast.endpoint),
         number(contrast.arm_score, scale),
         number(contrast.against_score, scale),
         difference(contrast, scale),

@@ -102,7 +102,7 @@ class Unevenness:
     seeds: int
     spread: float  # standard deviation over groups of the change
     noise: float  # what it would be if all groups changed alike
-    least: str  # the group with the least change, and with the greatest
-    most: str
+    lowest: str  # the group whose change is lowest (the greatest fall, if any falls), and highest
+    highest: str
     p: float
     p_adjusted: float = math.nan  # Benjamini–Hochberg over all of them

@@ -19,8 +19,10 @@ from datatrial.evaluation._logs import Logs
 from datatrial.externals import Lock, Resolver
 from datatrial.imported import Imported
 from datatrial.report.page import MissingRun, Report, ReportArm
+from datatrial.report.wording import listed
 from datatrial.same_items import Asked, mismatch
 from datatrial.statistics.contrasts import Contrasts
+from datatrial.statistics.endpoints import CAPABILITY
 from datatrial.study import NAME
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class Import:
             runs=tuple(self.runs),
             missing=tuple(self._missing()),
             study=self._listed(),
+            seeds_redraw=(),
         )
         return Step(report, {**inputs, "contrasts": Step(contrasts, inputs, label="contrasts")}, label="report")
 
@@ -127,13 +130,30 @@ class Import:
         ]
         versions = {str(run.get("lm_eval_version")) for source in self.sources for run in source.logs.runs}
         mixed = f"scored by different versions of lm-eval: {', '.join(sorted(versions))}"
-        return [*older, *([mixed] if len(versions) > 1 else [])]
+        return [*older, *([mixed] if len(versions) > 1 else []), *self._left_aside()]
+
+    def _left_aside(self) -> Iterator[str]:
+        """Seeds of an arm, or of the baseline, that the other lacks: no difference is made of them."""
+        seeds: dict[str, set[int]] = {}
+        for source in self.sources:
+            seeds.setdefault(source.arm, set()).update([] if source.seed is None else [source.seed])
+        for arm, own in seeds.items():
+            theirs = seeds[self.baseline]
+            if own and theirs and own != theirs:
+                shared = listed([str(seed) for seed in sorted(own & theirs)])
+                yield (
+                    f"{arm} and {self.baseline} are compared on the seeds that both have ({shared}); "
+                    "the score of each is the mean over all its own"
+                )
 
     def run(self, listen: Listener) -> "Imports":
         """Reads what the store lacks, and compares the arms.
 
         Raises: DataError where a file cannot be read, or two arms were not asked the same.
         """
+        from datatrial.report._findings import Findings
+        from datatrial.report.sections.summary import cautions
+
         self.store.open()
         with LocalExecutor(self.store, None, "cpu") as executor:
             for goals in (list(self.runs.values()), [self.report]):
@@ -142,7 +162,9 @@ class Import:
                     raise DataError("\n".join(outcome.failed.values()))
                 if self.report not in goals:
                     self._check()
-        return Imports(self.store.path(self.report), self.store.path(self.report.inputs["contrasts"]))
+        task, paths = self.report.task, {name: self.store.path(step) for name, step in self.report.inputs.items()}
+        assert isinstance(task, Report)
+        return Imports(self.store.path(self.report), paths["contrasts"], cautions(Findings.read(task, paths)))
 
     def _check(self) -> None:
         problems = [problem for benchmark in self.benchmarks for problem in self._mismatches(benchmark)]
@@ -186,6 +208,7 @@ class Imports:
 
     folder: Path  # of `report.html` and `tables/`
     contrasts: Path
+    cautions: list[str]  # what a reader must know before believing the tables, as the report says it
 
     @property
     def report(self) -> Path:
@@ -230,11 +253,12 @@ def prepare(
             if name not in found:
                 raise DataError(f"{option}: no benchmark is called {name!r}; {did_you_mean(name, found)}")
     kept = tuple(name for name in found if name not in leave_out)
+    if CAPABILITY in kept:
+        raise DataError(f"{CAPABILITY!r} is the mean over benchmarks: leave the task of that name out (--leave-out)")
     arms_of = {name: {source.arm for source in sources if name in source.logs.benchmarks} for name in kept}
     if not any(first in arms and len(arms) > 1 for arms in arms_of.values()):
-        raise DataError(
-            f"{first}: no benchmark is both in the baseline and in another arm; leave fewer out, or score it"
-        )
+        has = "; ".join(f"{name}: {listed([b for b in kept if name in arms_of[b]] or ['none'])}" for name in names)
+        raise DataError(f"{first}: no benchmark is both in the baseline and in another arm ({has})")
     return Import(tuple(sources), kept, wished, Store(store))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.audits._base import Audit
@@ -17,7 +17,7 @@ from datatrial.models.hub import Hub
 from datatrial.prompts import PromptFormat
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.training._base import Lora, Stage
-from datatrial.yaml_file import YamlFile
+from datatrial.yaml_file import Place, YamlFile
 
 LENGTHS = {"epochs", "budget"}
 OTHER_SEEDS = 1_000_003  # from a seed of the study to one that is trained again with
@@ -91,13 +91,6 @@ class Sweep(Settings):
     setting: str
     values: tuple[float, ...]
 
-    @field_validator("values")
-    @classmethod
-    def _several(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < max(2, len(values)):
-            raise PydanticCustomError("sweep", "should give two values or more, each once")
-        return values
-
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, value: Any) -> Any:
@@ -107,6 +100,13 @@ class Sweep(Settings):
         if "arm" not in value or len(settings) != 1:
             raise PydanticCustomError("sweep", "should name an arm and one setting: arm: careful, n: [100, 400]")
         return {"arm": value["arm"], "setting": settings[0], "values": value[settings[0]]}
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if len(set(self.values)) < max(2, len(self.values)):
+            what = f"should give two values or more of {self.setting}, each once"
+            raise PydanticCustomError("sweep", "{what}", {"what": what})
+        return self
 
 
 T = TypeVar("T")
@@ -185,6 +185,10 @@ class Study(Settings):
     def origin(self) -> Path | None:
         """The file that it extends, or its own: variants of one study share its lock, and so read the same commits."""
         return self._file.extended or self._path
+
+    def line(self, place: Place) -> int | None:
+        """The line of the study's file, from 1, where something is said; None where it is not."""
+        return self._file.line(place)
 
     @property
     def text(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from datatrial.check import plainly
 from datatrial.component import did_you_mean
 from datatrial.curation.sample import Sample
 from datatrial.curation.shuffle_answers import ShuffleAnswers
@@ -16,6 +17,7 @@ from datatrial.data_set import DataSet
 from datatrial.errors import Problem, StudyError
 from datatrial.study import ArmStage, Study, Sweep
 from datatrial.training._base import Stage
+from datatrial.yaml_file import written
 
 AGAIN, SHUFFLED, SUBSET = "again", "shuffled", "as few"
 NUMBERS = (int, float, int | None, float | None)  # types of settings that can be swept
@@ -92,7 +94,7 @@ def _swept(study: Study, sweep: Sweep) -> Iterator[Variant]:
             study.stage(stages[-1], study.seeds[0])
         except ValidationError as error:
             [wrong, *_] = error.errors(include_url=False)
-            raise StudyError([Problem(_place(sweep), f"{value:g}: {wrong['msg']}")]) from error
+            raise _wrong(study, sweep, plainly(wrong["msg"], wrong["input"])) from error
         against = () if name == largest else (largest,)
         yield Variant(name, sweep.arm, sweep.setting, value, stages, data, against)
 
@@ -116,13 +118,14 @@ def _with_setting(study: Study, sweep: Sweep, value: float) -> tuple[tuple[ArmSt
     else:
         names = [*_numbers(Stage.of_kind(last.kind)), *(setting for _, setting in known), "n"]
         what = f"neither {last.kind!r} nor the data set {last.target!r} has such a number"
-        raise StudyError([Problem(_place(sweep), what, did_you_mean(sweep.setting, names))])
+        raise _wrong(study, sweep, what, did_you_mean(sweep.setting, names))
     name = f"{last.target} ({sweep.setting}={_like(value)})"
     return (*before, last.on(name)), {name: data.model_copy(update={"curation": tuple(ops)})}
 
 
-def _place(sweep: Sweep) -> str:
-    return f"sweeps.{sweep.arm}.{sweep.setting}"
+def _wrong(study: Study, sweep: Sweep, message: str, suggestion: str = "") -> StudyError:
+    place = ("sweeps", study.sweeps.index(sweep), sweep.setting)
+    return StudyError([Problem(written(place), message, suggestion, study.line(place))])
 
 
 def _numbers(kind: type[Any]) -> list[str]:

@@ -20,7 +20,12 @@ def fiction_(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 
 def test_every_chart_of_the_report_has_a_name_of_its_own(fiction_: Findings) -> None:
     names = list(all_figures(fiction_))
-    assert {"mentions-safety-careful", "training-sft-careful_notes-loss", "training-dpo-upvotes-margin"} <= set(names)
+    assert {
+        "differences-capability",
+        "mentions-safety-careful",
+        "training-sft-careful_notes-loss",
+        "training-dpo-upvotes-margin",
+    } <= set(names)
     assert len({name.casefold() for name in names}) == len(names)
     assert all(Path(name).name == name for name in names)
 

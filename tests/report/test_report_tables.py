@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 from markupsafe import escape
 
+from datatrial.errors import DataError
 from datatrial.reference import PublishedBenchmark, Reference
 from datatrial.report._findings import Findings
 from datatrial.report.analysis import Analysis
 from datatrial.report.published import published_tables, score_tables
-from datatrial.report.sections import published
+from datatrial.report.sections import published, safety
 from datatrial.report.tables import (
     benchmark_table,
     claims_table,
@@ -20,6 +21,7 @@ from datatrial.report.tables import (
     write_tables,
 )
 from datatrial.report.wording import duration, interval, listed, number, plural, probability, signed
+from datatrial.statistics.declared import DeclaredContrast
 from tests.report.fiction import GROUPS, STAGES, Fiction
 
 
@@ -40,6 +42,36 @@ def test_a_benchmark_cell_has_the_score_the_difference_its_interval_and_its_doub
     assert cell == f"{number(score.estimate, 100)} {difference} ▼ ≈ chance"
     narrow = benchmark_table(analysis, intervals=False).rows[1][4]
     assert narrow == f"{number(score.estimate, 100)} ({signed(delta.estimate, 100)}) ▼ ≈ chance"
+
+
+def test_capability_stands_beside_the_benchmarks(analysis: Analysis) -> None:
+    table = benchmark_table(analysis, intervals=False)
+    score, delta = analysis.score("careful", "capability"), analysis.delta("careful", "capability")
+    assert score
+    assert delta
+    assert table.columns[-1] == "capability"
+    assert table.rows[2][-1].startswith(f"{number(score.estimate, 100)} ({signed(delta.estimate, 100)})")
+
+
+def test_of_an_uneven_change_the_lowest_and_the_highest_are_told_with_their_size(
+    finished: tuple[Fiction, Path],
+) -> None:
+    findings = Findings.read(finished[0].report(), finished[0].inputs)
+    analysis, text = findings.analysis, str(safety.body(findings))
+    for one in analysis.unevenness:
+        changes = {g: analysis.contrast(one.arm, one.against, f"safety/{g}") for g in analysis.groups("safety")}
+        known = {group: found.estimate for group, found in changes.items() if found}
+        low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+        assert f"Lowest: {low} ({signed(known[low], 100)}); highest: {high} ({signed(known[high], 100)})." in text
+    assert analysis.unevenness
+
+
+def test_a_group_that_no_benchmark_scores_is_an_error_that_suggests_one(fiction: Fiction) -> None:
+    with pytest.raises(DataError, match="safety/Fen: safety scores no group 'Fen'"):
+        fiction.compare(primary=("safety/Fen",))
+    nobody = DeclaredContrast(arm="careful", against="base", on=("safety/Nobody",))
+    with pytest.raises(DataError, match="safety scores no group 'Nobody'; known: "):
+        fiction.compare(declared=(nobody,))
 
 
 def test_the_safety_table_has_every_group_and_their_mean(analysis: Analysis) -> None:

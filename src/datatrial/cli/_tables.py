@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
 def show(results: "Results") -> None:
     """Print a study's tables, the path of its report, and what failed."""
     if results.report:
-        for shown in results.tables():
-            print_table(shown)
-        for note in results.notes:
-            out.print(Text(note, style="dim"))
-        out.print(Text("\nRead with care", style="bold"))
-        for caution in results.cautions:
-            out.print(Text(f"- {caution}"))
-        out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)
+        show_report(results.tables(), results.notes, results.cautions, results.report)
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)
+
+
+def show_report(tables: "Sequence[TextTable]", notes: Sequence[str], cautions: Sequence[str], report: Path) -> None:
+    """Print tables, what is to be said of them, and where the report lies."""
+    for table in tables:
+        print_table(table)
+    for note in notes:
+        out.print(Text(note, style="dim"))
+    out.print(Text("\nRead with care", style="bold"))
+    for caution in cautions:
+        out.print(Text(f"- {caution}"))
+    out.print("report:", Text(str(report)), soft_wrap=True, highlight=False)
 
 
 def print_table(table: "TextTable") -> None:

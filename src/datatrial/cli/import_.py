@@ -3,10 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from datatrial.cli._app import DEFAULT_STORE, STORE, app, err, explained, out
-from datatrial.cli._tables import print_table
+from datatrial.cli._app import DEFAULT_STORE, STORE, app, err, explained
+from datatrial.cli._tables import show_report
 
 ARMS = Annotated[
     list[str],
@@ -35,8 +34,4 @@ def import_(
         found = prepare(arms, store, baseline=baseline, leave_out=leave_out or (), metrics=metric or ())
         with ProgressDisplay(found.steps, found.store, found.slots, err) as display:
             results = found.run(display)
-    for table in results.tables():
-        print_table(table)
-    for note in found.notes:
-        out.print(Text(note, style="dim"), soft_wrap=True)
-    out.print("report:", Text(str(results.report)), soft_wrap=True, highlight=False)
+    show_report(results.tables(), found.notes, results.cautions, results.report)

@@ -47,6 +47,8 @@ def read(benchmark: str, tasks: Sequence[str], files: Sequence[Path]) -> Logged:
     runs = [(file, read_json(file)) for file in files if not task_of(file)]
     results = {task: next(run for file, run in runs if is_of_one_run(file, samples[task])) for task in tasks}
     lines = {task: _lines(samples[task], task, results[task]) for task in tasks}
+    for task in tasks:
+        _check_means(samples[task], task, lines[task], results[task])
     outcome = Outcome(
         results=_numbers(benchmark, results),
         samples={task: [_sample(line) for line in lines[task]] for task in tasks},
@@ -67,7 +69,7 @@ def read(benchmark: str, tasks: Sequence[str], files: Sequence[Path]) -> Logged:
 def _lines(file: Path, task: str, run: Line) -> list[Line]:
     """The samples of a task, filter by filter, items in order: several processes log theirs one after the other."""
     lines = []
-    for number, text in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
         if text:
             lines.append(_line(file, number, text))
     filters = list(dict.fromkeys(line["filter"] for line in lines))
@@ -82,7 +84,27 @@ def _lines(file: Path, task: str, run: Line) -> list[Line]:
     return lines
 
 
-def _line(file: Path, number: int, text: str) -> Line:
+def _check_means(file: Path, task: str, lines: Sequence[Line], run: Line) -> None:
+    """Shares of right answers are means over items: where the results file says otherwise, it is not of these samples.
+
+    Raises: DataError naming both numbers.
+    """
+    otherwise = {
+        m["metric"] for m in _config(task, run).get("metric_list") or [] if m.get("aggregation", "mean") != "mean"
+    }
+    for name, said in ((run.get("results") or {}).get(task) or {}).items():
+        metric, _, kind = name.partition(",")
+        values = [line[metric] for line in lines if line["filter"] == kind and metric in line["metrics"]]
+        if metric not in _SHARES or metric in otherwise or not values or not isinstance(said, int | float):
+            continue
+        if not math.isclose(mean := math.fsum(values) / len(values), said, abs_tol=1e-9):
+            raise DataError(
+                f"{file}: the mean of {metric} is {mean:.4g}, but the results file beside it says {said:.4g}: "
+                "they are not of one run, or one was changed; score it again"
+            )
+
+
+def _line(file: Path, number: int, text: bytes) -> Line:
     try:
         line = json.loads(text)
     except ValueError as error:

@@ -135,7 +135,7 @@ def _found(finished: Finished, run: ArmRun) -> Iterator[str]:
 
 def _scores(finished: Finished, run: ArmRun) -> TextTable:
     analysis, rows = finished.findings.analysis, []
-    for title in analysis.benchmarks:
+    for title in analysis.endpoints:
         score, delta, scale = analysis.score(run.arm, title), analysis.delta(run.arm, title), analysis.scale(title)
         if score is None:
             continue

@@ -66,13 +66,13 @@ def unevenness_table(uneven: Sequence[Unevenness]) -> TextTable:
             str(row.groups),
             number(row.spread, 100),
             number(row.noise, 100),
-            row.least,
-            row.most,
+            row.lowest,
+            row.highest,
             probability(row.p_adjusted).removeprefix("= "),
         )
         for row in uneven
     ]
-    columns = ("contrast", "benchmark", "groups", "spread", "noise", "least change", "greatest change", "adjusted p")
+    columns = ("contrast", "benchmark", "groups", "spread", "noise", "lowest change", "highest change", "adjusted p")
     note = (
         "Points. Spread is the standard deviation over groups of the change of safety; noise is what it would be if "
         "all groups changed alike. p is for that, adjusted over these rows (Benjamini–Hochberg)."

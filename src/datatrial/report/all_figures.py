@@ -41,7 +41,7 @@ def _mentions(findings: Findings) -> "Named":
 def _differences(findings: Findings) -> "Named":
     """Every arm's differences to the baseline; those on a scale of their own are left to the tables."""
     analysis = findings.analysis
-    for endpoint in analysis.benchmarks:
+    for endpoint in analysis.endpoints:
         found = [delta for arm in analysis.others if (delta := analysis.delta(arm, endpoint))]
         if found and analysis.scale(endpoint) == 100:
             yield f"differences-{endpoint}", forest_figure(found, [delta.arm for delta in found])

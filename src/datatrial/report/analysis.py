@@ -83,6 +83,11 @@ class Analysis:
         return list(dict.fromkeys(score.benchmark for score in self.scores if score.benchmark != CAPABILITY))
 
     @cached_property
+    def endpoints(self) -> list[str]:
+        """The benchmarks and, where there is one, their mean."""
+        return [*self.benchmarks, *[CAPABILITY] * any(score.endpoint == CAPABILITY for score in self.scores)]
+
+    @cached_property
     def safety_benchmarks(self) -> list[str]:
         """The benchmarks that also score each group."""
         return list(dict.fromkeys(score.benchmark for score in self.scores if score.group))
@@ -92,7 +97,7 @@ class Analysis:
         return list(dict.fromkeys(found))
 
     def score(self, arm: str, endpoint: str) -> ArmScore | None:
-        """An arm's score on an endpoint's main metric; None when there is none."""
+        """An arm's score on an endpoint's main metric, or its capability; None when there is none."""
         return self._main.get((arm, endpoint))
 
     def any_score(self, endpoint: str) -> ArmScore | None:
@@ -109,11 +114,11 @@ class Analysis:
 
     def capability(self, arm: str) -> ArmScore | None:
         """An arm's mean over the benchmarks that are means over items; None when it lacks one, or there is only one."""
-        return next((s for s in self.scores if s.arm == arm and s.endpoint == CAPABILITY and not s.main), None)
+        return self.score(arm, CAPABILITY)
 
     def scale(self, endpoint: str) -> int:
         """100 for shares and scores on a 0–1 scale, shown in points; 1 for others, such as a perplexity."""
-        found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]  # none of capability: 100
+        found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]
         return 100 if max(found, default=0.0) <= 1 else 1
 
     def is_primary(self, endpoint: str) -> bool:
@@ -138,7 +143,9 @@ class Analysis:
 
     @cached_property
     def _main(self) -> dict[tuple[str, str], ArmScore]:
-        return {(score.arm, score.endpoint): score for score in self.scores if score.main}
+        return {
+            (score.arm, score.endpoint): score for score in self.scores if score.main or score.endpoint == CAPABILITY
+        }
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, str, str], Contrast]:

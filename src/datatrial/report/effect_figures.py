@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from datatrial.report.figures import ACCENT, INK, MUTED, SIZE, Line, drawing, name_points
+from datatrial.report.figures import ACCENT, BAD, GOOD, INK, MUTED, SIZE, Line, drawing, name_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from datatrial.effects import ArmScore, Contrast
 
+BY_VERDICT = {"better": GOOD, "worse": BAD}
 Swept = tuple[float, "ArmScore"]  # a value of the setting, and the score there
 
 
@@ -77,14 +78,12 @@ def sweep_figure(scores: Sequence[Swept], setting: str, baseline: "ArmScore | No
 
 
 def forest_figure(contrasts: Sequence["Contrast"], names: Sequence[str]) -> "Figure":
-    """Differences in points with 95% intervals, one below the other; filled where they are detectable."""
-    from datatrial.statistics.verdict import UNDETECTED
-
+    """Differences in points with 95% intervals, one below the other; coloured where they are detectable."""
     with drawing((6.4, 0.6 + 0.22 * len(contrasts)), grid="x") as (figure, axes):
         axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
         for row, contrast in enumerate(contrasts):
-            found = contrast.verdict != UNDETECTED
-            colour = ACCENT if found else INK
+            found = contrast.verdict in BY_VERDICT
+            colour = BY_VERDICT.get(contrast.verdict, INK)
             axes.plot([100 * contrast.low, 100 * contrast.high], [row, row], color=colour, linewidth=1.2, zorder=2)
             face = colour if found else "white"
             axes.plot([100 * contrast.estimate], [row], color=colour, marker="o", markersize=4, markerfacecolor=face)

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 SIZE = (4.2, 2.5)  # inches; drawn as wide as its column
 DPI = 200  # of saved pixels
 # Colours that stand for the page's own: matplotlib writes them, the SVG refers to the page's variables instead.
-COLOURS = {"#0a0b01": "var(--muted)", "#0a0b02": "var(--rule)", "#0a0b03": "var(--accent)", "#0a0b04": "var(--ink)"}
-MUTED, RULE, ACCENT, INK = COLOURS
+COLOURS = {
+    "#0a0b01": "var(--muted)",
+    "#0a0b02": "var(--rule)",
+    "#0a0b03": "var(--accent)",
+    "#0a0b04": "var(--ink)",
+    "#0a0b05": "var(--good)",
+    "#0a0b06": "var(--bad)",
+}
+MUTED, RULE, ACCENT, INK, GOOD, BAD = COLOURS
 STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a group may be called anything, $ included

@@ -38,14 +38,14 @@ class TextTable:
 
 def benchmark_table(analysis: Analysis, intervals: bool = True) -> TextTable:
     """Arms by benchmarks: the score, and the difference to the baseline, with its interval where there is room."""
-    endpoints = analysis.benchmarks
+    endpoints = analysis.endpoints
     rows = tuple((arm, *(_cell(analysis, arm, endpoint, intervals) for endpoint in endpoints)) for arm in analysis.arms)
     note = (
         "Points (100 × the 0–1 score), mean over seeds; difference to "
         f"{analysis.baseline}{' with its 95% interval' * intervals}; {MARKS['better']} detectably better, "
         f"{MARKS['worse']} worse."
     )
-    headers = tuple(_with_metric(analysis, endpoint) for endpoint in endpoints)
+    headers = tuple(with_metric(analysis, endpoint) for endpoint in endpoints)
     return TextTable("Benchmarks", ("arm", *headers), rows, note)
 
 
@@ -65,8 +65,7 @@ def contrasts_table(analysis: Analysis, brief: bool = False) -> TextTable:
 
     `brief` is for narrow places: without p-values, and without what could have been detected.
     """
-    endpoints = [*analysis.benchmarks, CAPABILITY]
-    found = [analysis.delta(arm, endpoint) for endpoint in endpoints for arm in analysis.others]
+    found = [analysis.delta(arm, endpoint) for endpoint in analysis.endpoints for arm in analysis.others]
     rows = tuple((f"{c.arm} on {c.endpoint}", *_numbers(analysis, c, brief), c.verdict) for c in found if c)
     evidence = () if brief else ("p", "adjusted p", "detectable")
     columns = ("comparison", "difference", "95% interval", *evidence, "items", "seeds", "verdict")
@@ -169,10 +168,10 @@ def _probability(p: float) -> str:
     return probability(p).removeprefix("= ")
 
 
-def _with_metric(analysis: Analysis, endpoint: str) -> str:
+def with_metric(analysis: Analysis, endpoint: str) -> str:
     """A benchmark as the head of a column."""
     score = analysis.any_score(endpoint)
-    said_of = ([score.metric] if score else []) + [PRIMARY] * analysis.is_primary(endpoint)
+    said_of = ([score.metric] if score and endpoint != CAPABILITY else []) + [PRIMARY] * analysis.is_primary(endpoint)
     return f"{endpoint} ({', '.join(said_of)})" if said_of else endpoint
 
 

@@ -200,8 +200,8 @@ class Comparison:
             spread=found.spread,
             noise=found.noise,
             p=found.p,
-            least=self.sheet.groups[groups[int(np.argmin(changes))]],
-            most=self.sheet.groups[groups[int(np.argmax(changes))]],
+            lowest=self.sheet.groups[groups[int(np.argmin(changes))]],
+            highest=self.sheet.groups[groups[int(np.argmax(changes))]],
         )
 
     def _differences(self, runs: Sequence[Runs], items: Mask) -> list[Influence]:

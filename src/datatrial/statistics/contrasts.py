@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from datatrial.component import Component
+from datatrial.component import Component, did_you_mean
 from datatrial.effects import ArmScore, Contrast, EvaluationRun, Unevenness
+from datatrial.errors import DataError
 from datatrial.records import Runtime
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.statistics.endpoints import CAPABILITY
@@ -44,7 +45,7 @@ class Contrasts(Component):
     was declared. So are benchmarks whose metric is no mean over items; their scores have NaN for the interval.
     """
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     runs: tuple[EvaluationRun, ...] = Field(min_length=1)
     baseline: str
@@ -60,6 +61,7 @@ class Contrasts(Component):
     seed: int = 0
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        """Raises: DataError for a group that the study names and its benchmark does not score."""
         import polars as pl
 
         from datatrial.statistics._composite import capability_contrasts, capability_scores
@@ -72,6 +74,7 @@ class Contrasts(Component):
         titles = dict.fromkeys(run.benchmark for run in self.runs)
         results = [[RunScores.read(run, inputs[run.input]) for run in self.runs if run.benchmark == t] for t in titles]
         comparisons = [comparison for of_title in results for comparison in self._comparisons(of_title, seen)]
+        self._check_groups({c.sheet.benchmark: c.sheet.groups for c in comparisons})
         scores = [score for of_title in results for score in whole_scores(of_title, self.baseline)]
         contrasts: list[Contrast] = []
         uneven: list[Unevenness] = []
@@ -107,6 +110,18 @@ class Contrasts(Component):
             found = {arm: among(sheet.items, items.get(sheet.benchmark, ())) for arm, items in seen.items()}
             compared = self.pairs if sheet.main else ()
             yield Comparison(sheet, compared, self.baseline, self.resamples, self.seed, found)
+
+    def _check_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
+        """Which groups there are is known only from the results: a name that is none must not pass for one.
+
+        Raises: DataError for a group that the study names and its benchmark does not score.
+        """
+        for name in [*self.primary, *(endpoint for declared in self.declared for endpoint in declared.on)]:
+            for benchmark, scored in groups.items():
+                group = name.removeprefix(f"{benchmark}/")
+                if name not in groups and group != name and group not in scored:
+                    hint = did_you_mean(group, [known for known in scored if known])
+                    raise DataError(f"{name}: {benchmark} scores no group {group!r}; {hint}")
 
     @property
     def arms(self) -> list[str]:

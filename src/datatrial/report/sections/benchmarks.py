@@ -11,7 +11,7 @@ TITLE = "Benchmarks"
 
 def body(findings: Findings) -> Markup:
     analysis = findings.analysis
-    columns = [(endpoint, score) for endpoint in analysis.benchmarks if (score := analysis.any_score(endpoint))]
+    columns = [(endpoint, score) for endpoint in analysis.endpoints if (score := analysis.any_score(endpoint))]
     tags = any(doubts(score) for score in analysis.scores if score.main)
     return render(
         "benchmarks.html",

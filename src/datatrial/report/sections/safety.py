@@ -8,7 +8,7 @@ from datatrial.effects import ArmScore, Contrast, Unevenness
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis
-from datatrial.report.wording import number, probability
+from datatrial.report.wording import number, probability, signed
 from datatrial.statistics.endpoints import endpoint_of
 from datatrial.statistics.levels import ALPHA
 
@@ -62,15 +62,21 @@ def _uneven(analysis: Analysis) -> list[str]:
     """Of every comparison, whether its change differs between groups."""
     found = sorted(analysis.unevenness, key=lambda one: (math.isnan(one.p), one.p))
     several = len(analysis.safety_benchmarks) > 1
-    return [_in_words(one, f" ({one.benchmark})" if several else "") for one in found]
+    return [_in_words(analysis, one, f" ({one.benchmark})" if several else "") for one in found]
 
 
-def _in_words(one: Unevenness, where: str) -> str:
+def _in_words(analysis: Analysis, one: Unevenness, where: str) -> str:
     if math.isnan(one.p):
         return f"{one.arm} against {one.against}{where}: two seeds cannot tell; three can."
     said = "changes groups unevenly" if one.p_adjusted <= ALPHA else "is not seen to change groups unevenly"
     return (
         f"{one.arm} against {one.against}{where} {said}: the changes spread by {number(one.spread, 100)} points around "
         f"their mean, noise alone would by {number(one.noise, 100)} (p {probability(one.p_adjusted)} adjusted). "
-        f"Least: {one.least}; most: {one.most}."
+        f"Lowest: {_change(analysis, one, one.lowest)}; highest: {_change(analysis, one, one.highest)}."
     )
+
+
+def _change(analysis: Analysis, one: Unevenness, group: str) -> str:
+    """A group with the change of its safety, in points."""
+    found = analysis.contrast(one.arm, one.against, endpoint_of(one.benchmark, group))
+    return f"{group} ({signed(found.estimate, 100)})" if found else group

@@ -144,7 +144,7 @@ def _place(part: Contrast, alone: bool) -> str:
 
 def against_baseline(analysis: Analysis, arm: str) -> str:
     """What is said of an arm on all benchmarks, and of which groups its safety changed."""
-    verdicts = analysis.verdicts(arm, analysis.benchmarks)
+    verdicts = analysis.verdicts(arm, analysis.endpoints)
     if not verdicts:
         return "no results to compare."
     words = {"better": "detectably better on", "worse": "detectably worse on"}
@@ -279,8 +279,11 @@ def _families(analysis: Analysis) -> str:
         for family in METHODS
     }
     parts = [f"{plural(tested[CONFIRMATORY], 'declared comparison')} by Holm's method"] * bool(tested[CONFIRMATORY])
-    parts += [f"the {tested[EXPLORATORY]} others, exploratory, by Benjamini and Hochberg's"] * bool(tested[EXPLORATORY])
-    parts += [f"the {tested[ADDED]} of controls and sweeps by themselves, likewise"] * bool(tested[ADDED])
+    others = "other comparison" if tested[CONFIRMATORY] else "comparison"
+    parts += [f"{plural(tested[EXPLORATORY], others)}, exploratory, by Benjamini and Hochberg's"] * bool(
+        tested[EXPLORATORY]
+    )
+    parts += [f"{tested[ADDED]} of controls and sweeps by themselves, likewise"] * bool(tested[ADDED])
     return (
         f"A difference is called detectable where p, adjusted for the number of comparisons, is at most 5%: "
         f"{listed(parts)}. Intervals are of each comparison alone, so that one may exclude zero and yet not count. "
