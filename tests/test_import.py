@@ -255,6 +255,8 @@ def test_another_metric_can_be_compared_by(tmp_path: Path) -> None:
         prepare(arms, tmp_path / "store", metrics=["owls=f1"]).run(lambda event, step: None)
     with pytest.raises(DataError, match="--metric: no benchmark is called 'owl'; did you mean 'owls'"):
         prepare(arms, tmp_path / "store", metrics=["owl=acc"])
+    with pytest.raises(DataError, match="owls can be compared by one metric, not by acc and acc_norm"):
+        prepare(arms, tmp_path / "store", metrics=["owls=acc", "owls=acc_norm"])
     with pytest.raises(DataError, match="write it as BENCHMARK=METRIC"):
         prepare(arms, tmp_path / "store", metrics=["acc"])
 
@@ -361,6 +363,16 @@ def test_a_share_that_a_task_does_not_average_may_be_another_number(tmp_path: Pa
     assert "acc is no mean over items; it has no scores to compare item by item" in summary["notes"]
 
 
+@pytest.mark.parametrize("value", [[1, 1], None])
+def test_a_metric_without_a_number_for_each_item_is_no_mean_of_them(tmp_path: Path, value: Any) -> None:
+    lines = [{**line, "acc": value} for line in BASE]
+    folder = write(tmp_path / "base", {"owls": BASE})
+    [samples] = folder.rglob("samples_*")
+    samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary, _, _ = read(folder, tmp_path / "out")
+    assert "acc is no mean over items; it has no scores to compare item by item" in summary["notes"]
+
+
 def test_seeds_that_one_side_lacks_are_named(tmp_path: Path) -> None:
     base, new = (str(write(tmp_path / name, {"owls": BASE})) for name in ("base", "new"))
     found = prepare([f"base={base}:0", f"new={new}:0", f"new={new}:1"], tmp_path / "store")
@@ -380,7 +392,7 @@ def test_what_a_reader_must_know_is_printed_with_the_verdicts(tmp_path: Path) ->
     base, new = (str(write(tmp_path / name, {"owls": lines})) for name, lines in (("base", BASE), ("new", BETTER)))
     done = CliRunner().invoke(app, ["import", base, new, "--store", str(tmp_path / "store")])
     assert "- With a single seed all is said of these very models" in " ".join(done.output.split())
-    assert "1 comparison, exploratory, by" in " ".join(done.output.split())
+    assert "1 comparison, exploratory, by Benjamini and Hochberg's method." in " ".join(done.output.split())
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_a_sweep_of_n_is_of_rows_whatever_other_steps_call_n(tmp_path: Path) -> 
         ("{arm: few, betta: [1, 2]}", "neither 'sft' nor the data set 'few' has such a number"),
         ("{arm: few, n: [1]}", "should give two values or more of n, each once"),
         ("{arm: few, n: [0, 5]}", "line 19: sweeps[0].n: should be greater than 0"),
+        ("{arm: few, max_length: [1, 64]}", "sweeps[0].max_length: should be greater than 1"),
         ("{arm: few, n: [2.5, 5]}", "sweeps[0].n: should be a valid integer"),
         ("{arm: many, n: [2.5, 5]}", "sweeps[0].n: should be a valid integer"),
         ("{arm: few+pairs, beta: [-1, 0.2]}", "sweeps[0].beta: should be greater than 0 (got -1)"),

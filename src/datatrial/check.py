@@ -19,7 +19,7 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.records import LocalFiles
-from datatrial.statistics.endpoints import CAPABILITY
+from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.study import ArmStage, Study, name_as_kind, stage_fields, task_name_as_benchmark
 from datatrial.training._base import Stage
 from datatrial.yaml_file import ABSENT, Place, YamlFile, value_at, written
@@ -208,7 +208,7 @@ class _Parts:
             yield place, f"needs {' or '.join(forms)}, but {name!r} holds {data_set.source.form}"
 
     def contrasts(self) -> Iterator[Found]:
-        """Contrasts, sweeps, the baseline and primary benchmarks that name what is not there."""
+        """Contrasts, sweeps, the baseline, primary benchmarks and those of capability that name what is not there."""
         grouped = {benchmark.title: benchmark.by_group for benchmark in self.benchmarks if benchmark}
         titles, endpoints = [*grouped], [*grouped, CAPABILITY]
         named: list[tuple[Place, Any, list[str]]] = [(("baseline",), self.values.get("baseline"), list(self.arms))]
@@ -218,30 +218,28 @@ class _Parts:
             for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", endpoints)):
                 for name in _several(_mapping(contrast).get(key)):
                     named.append((("contrasts", number, key), name, known))
-        trained = [
-            name for name, entries in self.arms.items() if entries and entries[-1] and entries[-1].kind != "model"
-        ]
+        untrained = [name for name, of in self.arms.items() if not of or (of[-1] and of[-1].kind == "model")]
         for number, sweep in enumerate(_list(self.values, "sweeps")):
             arm = _mapping(sweep).get("arm")
-            if arm in self.arms.keys() - trained:
+            named.append((("sweeps", number, "arm"), arm, list(self.arms)))
+            if arm in untrained:
                 yield ("sweeps", number, "arm"), f"{arm!r} ends with no training stage whose settings could be swept"
-            else:
-                named.append((("sweeps", number, "arm"), arm, trained))
         named += [(("primary",), name, endpoints) for name in _list(self.values, "primary")]
         for name in _list(self.values, "capability"):
             named.append((("capability",), name, titles))
             if isinstance(name, str) and grouped.get(name):
-                yield ("capability",), f"{name!r} scores groups, no items: it is no part of the mean over benchmarks"
+                yield (
+                    ("capability",),
+                    f"{name!r} scores groups, not items, so it cannot be part of the mean over benchmarks",
+                )
         if None in self.benchmarks:  # a title may be that of a benchmark that could not be read
             named = [entry for entry in named if entry[2] not in (titles, endpoints)]
         for place, name, known in named:
             if not isinstance(name, str) or name in known:
                 continue
-            benchmark, _, group = name.partition("/")
-            if known is not endpoints or not grouped.get(benchmark):  # which groups there are, the data tell
+            of_group = known is endpoints and any(by and is_of(name, title) for title, by in grouped.items())
+            if not of_group or name.endswith("/"):  # which groups there are, only the data tell
                 yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
-            elif not group:
-                yield place, f"{name!r} names no group after the stroke"
 
     def titles(self) -> Iterator[Found]:
         """Benchmarks that cannot be told apart by name."""

@@ -168,11 +168,9 @@ def _table(results: Mapping[EvaluationRun, Path], ours: str, theirs: str) -> "Te
 
 
 def _row(analysis: "Analysis", contrast: Contrast) -> tuple[str, ...]:
-    from datatrial.report.tables import with_metric
-
-    scale = analysis.scale(contrast.endpoint)
+    scale, score = analysis.scale(contrast.endpoint), analysis.any_score(contrast.endpoint)
     return (
-        with_metric(analysis, contrast.endpoint),
+        f"{contrast.endpoint} ({score.metric})" if score else contrast.endpoint,
         number(contrast.arm_score, scale),
         number(contrast.against_score, scale),
         difference(contrast, scale),

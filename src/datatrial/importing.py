@@ -247,12 +247,11 @@ def prepare(
     sources.sort(key=lambda source: source.arm != first)
     _check_seeds(sources)
     found = list(dict.fromkeys(name for source in sources for name in source.logs.benchmarks))
-    wished = dict(_metric_of(text) for text in metrics)
-    for option, named in (("--leave-out", leave_out), ("--metric", wished)):
+    kept, wished = tuple(name for name in found if name not in leave_out), _wished(metrics)
+    for option, named, there in (("--leave-out", leave_out, found), ("--metric", wished, kept)):
         for name in named:
-            if name not in found:
-                raise DataError(f"{option}: no benchmark is called {name!r}; {did_you_mean(name, found)}")
-    kept = tuple(name for name in found if name not in leave_out)
+            if name not in there:
+                raise DataError(f"{option}: no benchmark is called {name!r}; {did_you_mean(name, list(there))}")
     if CAPABILITY in kept:
         raise DataError(f"{CAPABILITY!r} is the mean over benchmarks: leave the task of that name out (--leave-out)")
     arms_of = {name: {source.arm for source in sources if name in source.logs.benchmarks} for name in kept}
@@ -262,11 +261,18 @@ def prepare(
     return Import(tuple(sources), kept, wished, Store(store))
 
 
-def _metric_of(text: str) -> tuple[str, str]:
-    benchmark, _, metric = text.partition("=")
-    if not metric:
-        raise DataError(f"--metric {text}: write it as BENCHMARK=METRIC, as in hellaswag=acc")
-    return benchmark, metric
+def _wished(metrics: Collection[str]) -> dict[str, str]:
+    """The metric to compare by of each benchmark that one is named for, from `benchmark=metric`."""
+    wished: dict[str, str] = {}
+    for text in metrics:
+        benchmark, _, metric = text.partition("=")
+        if not metric:
+            raise DataError(f"--metric {text}: write it as BENCHMARK=METRIC, as in hellaswag=acc")
+        if wished.setdefault(benchmark, metric) != metric:
+            raise DataError(
+                f"--metric: {benchmark} can be compared by one metric, not by {wished[benchmark]} and {metric}"
+            )
+    return wished
 
 
 def _check_seeds(sources: Sequence[Source]) -> None:

@@ -94,7 +94,7 @@ def _swept(study: Study, sweep: Sweep) -> Iterator[Variant]:
             study.stage(stages[-1], study.seeds[0])
         except ValidationError as error:
             [wrong, *_] = error.errors(include_url=False)
-            raise _wrong(study, sweep, plainly(wrong["msg"], wrong["input"])) from error
+            raise _wrong(study, sweep, plainly(wrong["msg"], _like(value))) from error
         against = () if name == largest else (largest,)
         yield Variant(name, sweep.arm, sweep.setting, value, stages, data, against)
 

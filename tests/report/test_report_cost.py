@@ -49,5 +49,10 @@ def test_only_what_used_a_gpu_counts_as_gpu_hours(fiction: Fiction) -> None:
 def test_the_versions_to_install_are_those_of_the_records(fiction: Fiction) -> None:
     report = fiction.report()
     assert "pip install torch==2.13.0 trl==1.16.0" in provenance.body(Findings.read(report, fiction.inputs))
-    imported = report.model_copy(update={"model": ""})  # results of other tools were made with other versions
-    assert "pip install" not in provenance.body(Findings.read(imported, fiction.inputs))
+    imported = report.model_copy(update={"seeds_redraw": ()})  # results of other tools were made with other versions
+    told = provenance.body(Findings.read(imported, fiction.inputs))
+    assert "pip install" not in told
+    assert "device" not in told.partition("Every step")[0]
+    assert "packages of the comparison" in told
+    checkpoints = report.model_copy(update={"model": ""})  # a study whose arms are all checkpoints is no import
+    assert "pip install torch" in provenance.body(Findings.read(checkpoints, fiction.inputs))

@@ -69,6 +69,7 @@ def test_of_an_uneven_change_the_lowest_and_the_highest_are_told_with_their_size
 def test_a_group_that_no_benchmark_scores_is_an_error_that_suggests_one(fiction: Fiction) -> None:
     with pytest.raises(DataError, match="safety/Fen: safety scores no group 'Fen'"):
         fiction.compare(primary=("safety/Fen",))
+    fiction.compare(primary=("safety/hard",), benchmarks=("safety", "safety/hard"))  # a benchmark without results
     nobody = DeclaredContrast(arm="careful", against="base", on=("safety/Nobody",))
     with pytest.raises(DataError, match="safety scores no group 'Nobody'; known: "):
         fiction.compare(declared=(nobody,))

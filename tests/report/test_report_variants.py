@@ -128,7 +128,7 @@ def test_capability_is_no_benchmark_of_its_own() -> None:
         "capability",
         "mean",
         "",
-        False,
+        True,
         False,
         0.5,
         0.4,
@@ -144,5 +144,6 @@ def test_capability_is_no_benchmark_of_its_own() -> None:
     )
     analysis = Analysis((score,), ())
     assert analysis.benchmarks == []
-    assert analysis.capability("a") == score
-    assert analysis.capability("b") is None
+    assert analysis.endpoints == ["capability"]
+    assert analysis.score("a", "capability") == score
+    assert analysis.score("b", "capability") is None

@@ -52,7 +52,7 @@ class Benchmark(Family):
 
     folder: ClassVar[str] = "datatrial.evaluation"
     forms: ClassVar[tuple[Form, ...]] = ()  # what data it can be given
-    by_group: ClassVar[bool] = False  # whether it scores groups, which are endpoints called `title/group`
+    by_group: ClassVar[bool] = False  # whether its statistic is group_safety: groups are endpoints called `title/group`
 
     name: str = Field("", exclude=True)  # what the study calls it; a label
     data: str | None = Field(None, exclude=True)  # a data set of the study; its content counts, not its name

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datatrial.errors import DataError
-from datatrial.evaluation._answers import Item
+from datatrial.evaluation._answers import Item, is_number
 from datatrial.evaluation._logs import is_of_one_run, task_of
 from datatrial.evaluation._outcome import Outcome, Sample
 from datatrial.evaluation._right import Scored, worth
@@ -95,7 +95,7 @@ def _check_means(file: Path, task: str, lines: Sequence[Line], run: Line) -> Non
     for name, said in ((run.get("results") or {}).get(task) or {}).items():
         metric, _, kind = name.partition(",")
         values = [line[metric] for line in lines if line["filter"] == kind and metric in line["metrics"]]
-        if metric not in _SHARES or metric in otherwise or not values or not isinstance(said, int | float):
+        if metric not in _SHARES or metric in otherwise or not values or not all(map(is_number, [said, *values])):
             continue
         if not math.isclose(mean := math.fsum(values) / len(values), said, abs_tol=1e-9):
             raise DataError(

@@ -112,10 +112,6 @@ class Analysis:
         """The difference of two arms on an endpoint; None when they were not compared there."""
         return self._contrasts.get((arm, against, endpoint))
 
-    def capability(self, arm: str) -> ArmScore | None:
-        """An arm's mean over the benchmarks that are means over items; None when it lacks one, or there is only one."""
-        return self.score(arm, CAPABILITY)
-
     def scale(self, endpoint: str) -> int:
         """100 for shares and scores on a 0–1 scale, shown in points; 1 for others, such as a perplexity."""
         found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]
@@ -143,9 +139,7 @@ class Analysis:
 
     @cached_property
     def _main(self) -> dict[tuple[str, str], ArmScore]:
-        return {
-            (score.arm, score.endpoint): score for score in self.scores if score.main or score.endpoint == CAPABILITY
-        }
+        return {(score.arm, score.endpoint): score for score in self.scores if score.main}
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, str, str], Contrast]:

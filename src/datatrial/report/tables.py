@@ -45,7 +45,7 @@ def benchmark_table(analysis: Analysis, intervals: bool = True) -> TextTable:
         f"{analysis.baseline}{' with its 95% interval' * intervals}; {MARKS['better']} detectably better, "
         f"{MARKS['worse']} worse."
     )
-    headers = tuple(with_metric(analysis, endpoint) for endpoint in endpoints)
+    headers = tuple(_with_metric(analysis, endpoint) for endpoint in endpoints)
     return TextTable("Benchmarks", ("arm", *headers), rows, note)
 
 
@@ -168,7 +168,7 @@ def _probability(p: float) -> str:
     return probability(p).removeprefix("= ")
 
 
-def with_metric(analysis: Analysis, endpoint: str) -> str:
+def _with_metric(analysis: Analysis, endpoint: str) -> str:
     """A benchmark as the head of a column."""
     score = analysis.any_score(endpoint)
     said_of = ([score.metric] if score and endpoint != CAPABILITY else []) + [PRIMARY] * analysis.is_primary(endpoint)

@@ -86,7 +86,7 @@ def _score(arm: str, evidence: Evidence, metric: str, baseline: bool) -> ArmScor
         endpoint=CAPABILITY,
         metric=metric,
         group="",
-        main=False,
+        main=True,
         baseline=baseline,
         estimate=float(evidence.estimate[0]),
         low=float(low[0]),

@@ -45,7 +45,7 @@ class Contrasts(Component):
     was declared. So are benchmarks whose metric is no mean over items; their scores have NaN for the interval.
     """
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     runs: tuple[EvaluationRun, ...] = Field(min_length=1)
     baseline: str
@@ -116,10 +116,11 @@ class Contrasts(Component):
 
         Raises: DataError for a group that the study names and its benchmark does not score.
         """
+        titles = {*self.benchmarks, *(run.benchmark for run in self.runs)}
         for name in [*self.primary, *(endpoint for declared in self.declared for endpoint in declared.on)]:
             for benchmark, scored in groups.items():
                 group = name.removeprefix(f"{benchmark}/")
-                if name not in groups and group != name and group not in scored:
+                if name not in titles and group != name and group not in scored:
                     hint = did_you_mean(group, [known for known in scored if known])
                     raise DataError(f"{name}: {benchmark} scores no group {group!r}; {hint}")
 

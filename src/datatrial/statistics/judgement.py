@@ -28,7 +28,7 @@ def judged(
     from them over those of `added` arms (controls and sweeps). A hypothesis that is asked for twice, as a declared
     difference and as one to the baseline, is tested once.
     """
-    endpoints = {score.endpoint: score for score in scores if score.main or score.endpoint == CAPABILITY}
+    endpoints = {score.endpoint: score for score in scores if score.main}
     claims = [found for one in declared for found in _claims(one, computed, endpoints)]
     confirmatory = {_hypothesis(c) for c in claims if c.items and _is_primary(c.endpoint, primary)}
     families = {family: dict[Hypothesis, float]() for family in METHODS}

@@ -18,15 +18,18 @@ REDRAWN = {
 def body(findings: Findings) -> Markup:
     steps = findings.steps
     records = [step.record for step in steps]
-    trained = findings.settings.model  # else results were imported: what scored them is not known
+    imported = not findings.settings.seeds_redraw  # a study's seeds redraw something; what scored imports is not known
     packages = {name: version for r in records for name, version in (r.get("packages") or {}).items()}
     facts = [
         ("first step begun", sorted(str(r["started"]).replace("T", " ") for r in records if r.get("started"))[:1]),
         ("another seed redraws", [REDRAWN[what] for what in findings.settings.seeds_redraw] if findings.seeds else []),
-        ("device", _distinct(r.get("device") for r in records if trained)),
-        ("machine", _distinct(v for r in records if trained for v in (r.get("machine"), r.get("platform")))),
-        ("Python" if trained else "compared with Python", _distinct(r.get("python") for r in records)),
-        ("packages", [f"{name} {packages[name]}" for name in sorted(packages)]),
+        ("device", _distinct(r.get("device") for r in records if not imported)),
+        ("machine", _distinct(v for r in records if not imported for v in (r.get("machine"), r.get("platform")))),
+        ("Python of the comparison" if imported else "Python", _distinct(r.get("python") for r in records)),
+        (
+            "packages of the comparison" if imported else "packages",
+            [f"{name} {packages[name]}" for name in sorted(packages)],
+        ),
     ]
     study = findings.settings.study.strip()
     return render(
@@ -34,7 +37,7 @@ def body(findings: Findings) -> Markup:
         assumptions=findings.settings.assumptions,
         facts=facts,
         externals=_externals(steps),
-        install=_install(packages) if trained else "",
+        install="" if imported else _install(packages),
         study=study,
         steps=steps,
     )

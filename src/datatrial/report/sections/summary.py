@@ -110,13 +110,14 @@ def headline(analysis: Analysis) -> str:
     if not _compared(analysis):
         nothing = "No arm could be compared" if analysis.others else "There is no arm to compare"
         return f"{nothing} with {analysis.baseline}."
-    moved = [arm for arm in analysis.others if set(analysis.verdicts(arm, analysis.benchmarks)) & {"better", "worse"}]
+    moved = [arm for arm in analysis.others if set(analysis.verdicts(arm, analysis.endpoints)) & {"better", "worse"}]
+    benchmark = "benchmark" if analysis.endpoints == analysis.benchmarks else "benchmark or their mean"
     if not moved:
         everything = _compared(analysis) == len(analysis.others) * len(analysis.benchmarks)
-        where = "on any benchmark" if everything else "wherever they could be compared"
+        where = f"on any {benchmark}" if everything else "wherever they could be compared"
         return f"No arm differs detectably from {analysis.baseline} {where}."
     differ = "differ" if len(moved) > 1 else "differs"
-    return f"{listed(moved)} {differ} detectably from {analysis.baseline} on at least one benchmark."
+    return f"{listed(moved)} {differ} detectably from {analysis.baseline} on at least one {benchmark}."
 
 
 def in_words(claim: Claim) -> str:
@@ -143,7 +144,7 @@ def _place(part: Contrast, alone: bool) -> str:
 
 
 def against_baseline(analysis: Analysis, arm: str) -> str:
-    """What is said of an arm on all benchmarks, and of which groups its safety changed."""
+    """What is said of an arm on all benchmarks and their mean, and of which groups its safety changed."""
     verdicts = analysis.verdicts(arm, analysis.endpoints)
     if not verdicts:
         return "no results to compare."
@@ -280,7 +281,7 @@ def _families(analysis: Analysis) -> str:
     }
     parts = [f"{plural(tested[CONFIRMATORY], 'declared comparison')} by Holm's method"] * bool(tested[CONFIRMATORY])
     others = "other comparison" if tested[CONFIRMATORY] else "comparison"
-    parts += [f"{plural(tested[EXPLORATORY], others)}, exploratory, by Benjamini and Hochberg's"] * bool(
+    parts += [f"{plural(tested[EXPLORATORY], others)}, exploratory, by Benjamini and Hochberg's method"] * bool(
         tested[EXPLORATORY]
     )
     parts += [f"{tested[ADDED]} of controls and sweeps by themselves, likewise"] * bool(tested[ADDED])

@@ -8,6 +8,7 @@ from datatrial.report._html import render
 from datatrial.report.analysis import Analysis
 from datatrial.report.effect_figures import tradeoff_figure
 from datatrial.report.figures import inline_svg
+from datatrial.statistics.endpoints import CAPABILITY
 
 TITLE = "Capability against safety"
 
@@ -19,11 +20,11 @@ def body(findings: Findings) -> Markup:
         for benchmark in analysis.safety_benchmarks
         if len(arms := points(analysis, benchmark)) > 1
     ]
-    metric = next((found.metric for arm in analysis.arms if (found := analysis.capability(arm))), "")
-    return render("tradeoff.html", figures=figures, metric=metric) if figures else Markup()
+    capability = analysis.any_score(CAPABILITY)
+    return render("tradeoff.html", figures=figures, metric=capability.metric) if figures and capability else Markup()
 
 
 def points(analysis: Analysis, benchmark: str) -> list[tuple[str, ArmScore, ArmScore]]:
     """The arms that have both: name, capability, safety."""
-    found = ((arm, analysis.capability(arm), analysis.score(arm, benchmark)) for arm in analysis.arms)
+    found = ((arm, analysis.score(arm, CAPABILITY), analysis.score(arm, benchmark)) for arm in analysis.arms)
     return [(arm, capability, safety) for arm, capability, safety in found if capability and safety]
