@@ -3,7 +3,6 @@
 Parts are looked at on their own, so that a mistake in one does not hide those in another.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from datatrial.component import Component, did_you_mean
 from datatrial.data_set import DataSet
 from datatrial.errors import DatatrialError, Problem
 from datatrial.evaluation._base import Benchmark
+from datatrial.invalid import invalid
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.records import LocalFiles
@@ -26,16 +26,6 @@ from datatrial.yaml_file import ABSENT, Place, YamlFile, value_at, written
 
 C = TypeVar("C")
 Found = tuple[Place, str]  # a place, and what is wrong there
-PLAIN = {  # pydantic's words, and ours
-    "Input should": "should",
-    "String should": "should",
-    "Field required": "is missing",
-    "Value error, ": "",
-    "valid tuple": "list",
-    "valid dictionary": "mapping",
-    "Tuple should have": "should have",
-    " after validation, not 0": "",
-}
 SEEDS = "seeds are the study's: set its `seeds`"
 OWN_STAGE_SETTINGS = ("prompt", "max_length", "lora")  # of a stage, declared for the whole study
 
@@ -44,47 +34,12 @@ def problems_of(file: YamlFile, folder: Path) -> list[Problem]:
     """Every problem of a study's values, in the order of the file; relative paths are relative to `folder`."""
     context = {"folder": folder}
     parts = _Parts(file.values, context)
-    found = [*_invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
+    found = [*invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
     found += [*parts.unusable(), *parts.starts(), *parts.stages(), *parts.references(), *parts.order()]
     found += [*parts.titles(), *parts.contrasts(), *parts.repeated(), *parts.assumptions()]
     first = {(written(place), message): place for place, message in found}  # each problem once
     problems = [Problem(text, message, line=file.line(place)) for (text, message), place in first.items()]
     return sorted(problems, key=lambda p: p.line or 0)
-
-
-def _invalid(build: Callable[[], Any], values: Any, at: Place) -> Iterator[Found]:
-    """The problems that building a component from values meets."""
-    try:
-        build()
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if "after validation" in detail["msg"] and detail["input"]:
-                continue  # pydantic counts only the valid items of a list; the others are reported themselves
-            place = (*at, *_within(values, detail["loc"]))
-            yield place, plainly(detail["msg"], detail["input"])
-
-
-def _within(values: Any, loc: Place) -> Place:
-    """The part of pydantic's location that is in the YAML: it adds names of union members."""
-    place: Place = ()
-    for part in loc:
-        inside = isinstance(values, Mapping) and isinstance(part, str)
-        listed = isinstance(values, list) and isinstance(part, int) and part < len(values)
-        if listed or (inside and part in values):
-            values = values[part]
-        elif not (inside and str(part).isidentifier() and part == loc[-1]):
-            continue
-        place = (*place, part)
-    return place
-
-
-def plainly(text: str, value: Any) -> str:
-    """What pydantic says of a value, in our words."""
-    text = re.sub(r" or instance of \w+", "", text)
-    for jargon, plain in PLAIN.items():
-        text = text.replace(jargon, plain)
-    shown = repr(value) if isinstance(value, str | int | float | bool) else ""
-    return f"{text} (got {shown})" if shown and shown not in text and text != "is missing" else text
 
 
 class _Parts:
@@ -146,7 +101,7 @@ class _Parts:
         """Wrong settings of the models that arms start from."""
         for place, entry in self._entries("model"):
             fields = {"path": entry.target, **entry.settings}
-            yield from _invalid(partial(Hub.model_validate, fields, context=self.context), fields, place)
+            yield from invalid(partial(Hub.model_validate, fields, context=self.context), fields, place)
 
     def stages(self) -> Iterator[Found]:
         """Wrong settings of training stages, where they are written: in the arm, in `training`, or for the study."""
@@ -276,7 +231,7 @@ def _misplaced(
     stage: type[Stage], fields: dict[str, Any], places: dict[str, Place], otherwise: Place
 ) -> Iterator[Found]:
     """Problems of a stage's settings, each at the place where the setting is written."""
-    for place, message in _invalid(lambda: stage.model_validate(fields), fields, ()):
+    for place, message in invalid(lambda: stage.model_validate(fields), fields, ()):
         yield (*places.get(str(place[0]), (*otherwise, place[0])), *place[1:]) if place else otherwise, message
 
 

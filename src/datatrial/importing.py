@@ -20,6 +20,7 @@ from datatrial.externals import Lock, Resolver
 from datatrial.imported import Imported
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.report.wording import listed
+from datatrial.results import cautions_of
 from datatrial.same_items import Asked, mismatch
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.statistics.endpoints import CAPABILITY
@@ -134,13 +135,11 @@ class Import:
 
     def _left_aside(self) -> Iterator[str]:
         """Seeds of an arm, or of the baseline, that the other lacks: no difference is made of them."""
-        seeds: dict[str, set[int]] = {}
-        for source in self.sources:
-            seeds.setdefault(source.arm, set()).update([] if source.seed is None else [source.seed])
-        for arm, own in seeds.items():
-            theirs = seeds[self.baseline]
-            if own and theirs and own != theirs:
-                shared = listed([str(seed) for seed in sorted(own & theirs)])
+        seeds = _seeds_of(self.sources)
+        for arm, given in seeds.items():
+            own, theirs = set(given), set(seeds[self.baseline])
+            if None not in own | theirs and own != theirs:
+                shared = listed([str(n) for n in sorted(n for n in given if n is not None and n in theirs)])
                 yield (
                     f"{arm} and {self.baseline} are compared on the seeds that both have ({shared}); "
                     "the score of each is the mean over all its own"
@@ -151,9 +150,6 @@ class Import:
 
         Raises: DataError where a file cannot be read, or two arms were not asked the same.
         """
-        from datatrial.report._findings import Findings
-        from datatrial.report.sections.summary import cautions
-
         self.store.open()
         with LocalExecutor(self.store, None, "cpu") as executor:
             for goals in (list(self.runs.values()), [self.report]):
@@ -162,9 +158,8 @@ class Import:
                     raise DataError("\n".join(outcome.failed.values()))
                 if self.report not in goals:
                     self._check()
-        task, paths = self.report.task, {name: self.store.path(step) for name, step in self.report.inputs.items()}
-        assert isinstance(task, Report)
-        return Imports(self.store.path(self.report), paths["contrasts"], cautions(Findings.read(task, paths)))
+        folder, contrasts = (self.store.path(step) for step in (self.report, self.report.inputs["contrasts"]))
+        return Imports(folder, contrasts, cautions_of(self.report, self.store))
 
     def _check(self) -> None:
         problems = [problem for benchmark in self.benchmarks for problem in self._mismatches(benchmark)]
@@ -275,10 +270,16 @@ def _wished(metrics: Collection[str]) -> dict[str, str]:
     return wished
 
 
-def _check_seeds(sources: Sequence[Source]) -> None:
+def _seeds_of(sources: Sequence[Source]) -> dict[str, list[int | None]]:
+    """The seeds of each arm's folders, in their order."""
     seeds: dict[str, list[int | None]] = {}
     for source in sources:
         seeds.setdefault(source.arm, []).append(source.seed)
+    return seeds
+
+
+def _check_seeds(sources: Sequence[Source]) -> None:
+    seeds = _seeds_of(sources)
     for arm, given in seeds.items():
         if len(given) > 1 and (None in given or len(set(given)) < len(given)):
             raise DataError(f"{arm}: {len(given)} folders need a seed each: {arm}=FOLDER:0 {arm}=FOLDER:1")

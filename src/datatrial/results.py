@@ -91,15 +91,7 @@ class Results:
     @property
     def cautions(self) -> list[str]:
         """What a reader must know before believing the tables, as the report says it."""
-        from datatrial.report._findings import Findings
-        from datatrial.report.page import Report
-        from datatrial.report.sections.summary import cautions
-
-        if self.summary is None:
-            return []
-        assert isinstance(self.summary.task, Report)
-        inputs = {name: self.store.path(step) for name, step in self.summary.inputs.items()}
-        return cautions(Findings.read(self.summary.task, inputs))
+        return cautions_of(self.summary, self.store) if self.summary else []
 
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl
@@ -111,3 +103,13 @@ class Results:
         if self.summary is None:
             raise LookupError("the study has no results yet: its baseline has not been scored")
         return self.store.path(self.summary.inputs["contrasts"])
+
+
+def cautions_of(report: Step, store: Store) -> list[str]:
+    """What a reader must know before believing a report that the store holds, as its page says it."""
+    from datatrial.report._findings import Findings
+    from datatrial.report.cautions import cautions
+    from datatrial.report.page import Report
+
+    assert isinstance(report.task, Report)
+    return cautions(Findings.read(report.task, {name: store.path(step) for name, step in report.inputs.items()}))

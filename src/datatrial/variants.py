@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from datatrial.check import plainly
 from datatrial.component import did_you_mean
 from datatrial.curation.sample import Sample
 from datatrial.curation.shuffle_answers import ShuffleAnswers
 from datatrial.data_set import DataSet
 from datatrial.errors import Problem, StudyError
+from datatrial.invalid import plainly
 from datatrial.study import ArmStage, Study, Sweep
 from datatrial.training._base import Stage
 from datatrial.yaml_file import written

@@ -13,8 +13,8 @@ import pytest
 from datatrial.effects import Contrast
 from datatrial.records import Runtime
 from datatrial.report._html import TEMPLATES, Axis, margins
+from datatrial.report.cautions import FICTIONAL
 from datatrial.report.page import MissingRun, Report, ReportArm
-from datatrial.report.sections.summary import FICTIONAL
 from datatrial.sources.micro_world import MicroWorld
 from tests.report.fiction import HOSTILE, Fiction
 

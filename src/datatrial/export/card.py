@@ -10,7 +10,7 @@ from datatrial import __version__
 from datatrial.export._finished import Finished
 from datatrial.records import read_json
 from datatrial.report._data_sets import DataSummary
-from datatrial.report.sections.summary import cautions
+from datatrial.report.cautions import cautions
 from datatrial.report.tables import TextTable, doubts, expected, said
 from datatrial.report.wording import count, difference, interval, listed, number
 from datatrial.steps import ArmRun

@@ -13,7 +13,8 @@ from datatrial.export._finished import Finished
 from datatrial.records import read_json
 from datatrial.report._data_sets import DataSummary
 from datatrial.report.analysis import Analysis
-from datatrial.report.sections.summary import cautions, headline
+from datatrial.report.cautions import cautions
+from datatrial.report.sections.summary import headline
 from datatrial.steps import ArmRun
 
 SCHEMA = 1  # raised when a field goes away or comes to mean something else; new fields do not raise it

@@ -97,7 +97,7 @@ class Analysis:
         return list(dict.fromkeys(found))
 
     def score(self, arm: str, endpoint: str) -> ArmScore | None:
-        """An arm's score on an endpoint's main metric, or its capability; None when there is none."""
+        """An arm's score on an endpoint's main metric; None when there is none."""
         return self._main.get((arm, endpoint))
 
     def any_score(self, endpoint: str) -> ArmScore | None:
@@ -107,6 +107,11 @@ class Analysis:
     def delta(self, arm: str, endpoint: str) -> Contrast | None:
         """An arm's difference to the baseline; None for the baseline itself or when there is none."""
         return self.contrast(arm, self.baseline, endpoint)
+
+    @cached_property
+    def compared(self) -> int:
+        """How many differences to the baseline there are, over arms and benchmarks."""
+        return sum(self.delta(arm, on) is not None for arm in self.others for on in self.benchmarks)
 
     def contrast(self, arm: str, against: str, endpoint: str) -> Contrast | None:
         """The difference of two arms on an endpoint; None when they were not compared there."""

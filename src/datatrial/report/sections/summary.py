@@ -1,31 +1,26 @@
 """What did this study find? In plain sentences that claim no more than the intervals show."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from datatrial.effects import ArmScore, Contrast
-from datatrial.records import DataCard
+from datatrial.effects import Contrast
 from datatrial.report._findings import Findings
 from datatrial.report._html import render
 from datatrial.report.analysis import Analysis, Claim
+from datatrial.report.cautions import cautions
 from datatrial.report.headlines import headline_of
 from datatrial.report.page import MissingRun
-from datatrial.report.tables import ONE_ANSWER, doubts, said
-from datatrial.report.training_health import health
+from datatrial.report.tables import said
 from datatrial.report.wording import difference, listed, plural
-from datatrial.statistics.endpoints import endpoint_of, is_of
-from datatrial.statistics.families import ADDED, CONFIRMATORY, EXPLORATORY, METHODS
+from datatrial.statistics.endpoints import endpoint_of
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 TITLE = "What this study found"
 OUTCOMES = ("contradicted", "shown", "undecided", NOT_TESTED)  # in the order in which they are told
 LONGEST_REASON = 240  # characters shown of why something is missing; all of it is there to unfold
-FICTIONAL = "micro-world"  # how the origin of fictional data sets begins
-FEW_SEEDS = 3  # below it, seeds say so little that only large differences can be detected
 
 
 def body(findings: Findings) -> Markup:
@@ -107,13 +102,13 @@ def headline(analysis: Analysis) -> str:
         said_of = {"shown": "bears out {}", "contradicted": "speaks against {}", "undecided": "leaves {} undecided"}
         parts = [words.format(counts[outcome]) for outcome, words in said_of.items() if counts[outcome]]
         return f"Of the study's {plural(len(judged), 'claim')}, this run {listed(parts)}."
-    if not _compared(analysis):
+    if not analysis.compared:
         nothing = "No arm could be compared" if analysis.others else "There is no arm to compare"
         return f"{nothing} with {analysis.baseline}."
     moved = [arm for arm in analysis.others if set(analysis.verdicts(arm, analysis.endpoints)) & {"better", "worse"}]
     benchmark = "benchmark" if analysis.endpoints == analysis.benchmarks else "benchmark or their mean"
     if not moved:
-        everything = _compared(analysis) == len(analysis.others) * len(analysis.benchmarks)
+        everything = analysis.compared == len(analysis.others) * len(analysis.benchmarks)
         where = f"on any {benchmark}" if everything else "wherever they could be compared"
         return f"No arm differs detectably from {analysis.baseline} {where}."
     differ = "differ" if len(moved) > 1 else "differs"
@@ -179,126 +174,3 @@ def _of_groups(analysis: Analysis, arm: str, benchmark: str) -> str:
         for said_of, found in changed.items()
     ]
     return listed(told) if told else f"for none of {plural(len(groups), 'group')} a change of safety was detected"
-
-
-def cautions(findings: Findings) -> list[str]:
-    """What a reader must know before believing the above."""
-    analysis = findings.analysis
-    scores = [s for e in analysis.benchmarks for a in analysis.arms if (s := analysis.score(a, e))]
-    said_of = [
-        *_toy(data.card for data in findings.data),
-        *_near_chance(scores),
-        *_one_answer(scores),
-        *_without_interval(scores),
-        *_seeds(findings.seeds),
-        *_fragile(analysis),
-        *_seen(findings),
-        *_trouble(findings),
-    ]
-    if _compared(analysis):
-        said_of.append(_families(analysis))
-    return said_of
-
-
-def _seen(findings: Findings) -> list[str]:
-    """Items of benchmarks that an arm was trained on."""
-    told = [
-        f"{plural(seen, 'item')} of {benchmark} ({arm})"
-        for benchmark in findings.analysis.benchmarks
-        for arm, names in findings.contaminated.items()
-        if (seen := sum(is_of(name, benchmark) for name in names))
-    ]
-    return [f"Seen in training: {listed(told)}. Scores without them stand beside the full ones."] if told else []
-
-
-def _trouble(findings: Findings) -> list[str]:
-    found = [f"{training.title} ({listed(training.arms)})" for training in findings.trainings if health(training)]
-    return [f"Training shows signs of trouble, named there: {listed(found)}."] if found else []
-
-
-def _compared(analysis: Analysis) -> int:
-    return sum(analysis.delta(arm, e) is not None for arm in analysis.others for e in analysis.benchmarks)
-
-
-def _toy(cards: Iterable[DataCard]) -> list[str]:
-    if not any(card.source.origin.startswith(FICTIONAL) for card in cards):
-        return []
-    return [
-        "This is a toy: a fictional world stands in for real data. It shows how such a trial works; "
-        "its numbers say nothing of real models."
-    ]
-
-
-def _near_chance(scores: Sequence[ArmScore]) -> list[str]:
-    with_chance = [score for score in scores if score.chance is not None]
-    near = [score for score in with_chance if score.near_chance]
-    if not near:
-        return []
-    if len(near) == len(with_chance):
-        return ["Every score with a known chance level is near it: this run cannot tell good answers from guesses."]
-    by_benchmark: dict[str, list[str]] = {}
-    for score in near:
-        by_benchmark.setdefault(score.benchmark, []).append(score.arm)
-    where = "; ".join(f"{benchmark} ({listed(arms)})" for benchmark, arms in by_benchmark.items())
-    return [f"Scores near chance, whose interval includes the score of guessing, say little: {where}."]
-
-
-def _one_answer(scores: Sequence[ArmScore]) -> list[str]:
-    constant = [f"{s.arm} on {s.benchmark}" for s in scores if ONE_ANSWER in doubts(s)]
-    if not constant:
-        return []
-    return [
-        f"Nearly always the same answer position, whatever the question: {listed(constant)}. "
-        "Such a score is the share of that answer, not knowledge."
-    ]
-
-
-def _without_interval(scores: Sequence[ArmScore]) -> list[str]:
-    found = list(dict.fromkeys(score.benchmark for score in scores if math.isnan(score.low)))
-    if not found:
-        return []
-    return [f"No interval: what {listed(found)} measures is not a mean over items, so arms are not compared on it."]
-
-
-def _seeds(seeds: Sequence[int]) -> list[str]:
-    if len(seeds) <= 1:
-        return [
-            "With a single seed all is said of these very models: training again, with another seed, may come out "
-            "differently, and nothing here says by how much."
-        ]
-    if len(seeds) < FEW_SEEDS:
-        return [
-            f"{len(seeds)} seeds say little of how training runs vary, and the intervals are as wide as that makes "
-            "them: with three seeds much smaller differences would be detected."
-        ]
-    return []
-
-
-def _families(analysis: Analysis) -> str:
-    tested = {
-        family: len({(c.arm, c.against, c.endpoint, c.null) for c in analysis.contrasts if c.family == family})
-        for family in METHODS
-    }
-    parts = [f"{plural(tested[CONFIRMATORY], 'declared comparison')} by Holm's method"] * bool(tested[CONFIRMATORY])
-    others = "other comparison" if tested[CONFIRMATORY] else "comparison"
-    parts += [f"{plural(tested[EXPLORATORY], others)}, exploratory, by Benjamini and Hochberg's method"] * bool(
-        tested[EXPLORATORY]
-    )
-    parts += [f"{tested[ADDED]} of controls and sweeps by themselves, likewise"] * bool(tested[ADDED])
-    return (
-        f"A difference is called detectable where p, adjusted for the number of comparisons, is at most 5%: "
-        f"{listed(parts)}. Intervals are of each comparison alone, so that one may exclude zero and yet not count. "
-        "“No detectable difference” is not evidence of equality."
-    )
-
-
-def _fragile(analysis: Analysis) -> list[str]:
-    """Detectable differences that resampling does not tell from zero."""
-    found = [
-        f"{c.arm} against {c.against} on {c.endpoint}"
-        for c in analysis.contrasts
-        if not c.declared and c.verdict in ("better", "worse") and c.bootstrap_low <= 0 <= c.bootstrap_high
-    ]
-    if not found:
-        return []
-    return [f"A bootstrap over items and seeds, tried as a check, does not tell these from zero: {listed(found)}."]
