@@ -20,6 +20,7 @@ TASKS = (
     "data_set.DataSet",
     "data_audit.DataAudit",
     "drift.Drift",
+    "reference_log_probs.ReferenceLogProbs",
     "benchmark_texts.BenchmarkTexts",
     "models._tokenizer.Tokenizer",
     "statistics.contrasts.Contrasts",

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from datatrial.errors import DataError, ModelError
 from datatrial.prompts import PromptFormat, answer_text, prompt_text
-from datatrial.records import Message
+from datatrial.records import Form, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from datatrial.tables import Table
+
 Row = tuple[list[Message], list[str]]  # the turns up to the answer, and the answers
+NO_ANSWER_LEFT = "the prompt alone has max_length tokens"
+SAME_ANSWERS = "both answers are the same"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,18 @@ class Example:
     prompt: list[int]
     answers: tuple[list[int], ...]
     bos: int | None = None  # the tokenizer's token that begins a text, if it has one
+    reference: tuple[float, ...] = ()  # the answers' log-likelihoods by a reference policy, in nats, where known
+
+
+def rows_of(table: "Table", answers: int) -> Iterator[Row]:
+    """Each row's messages up to the answer, and so many of its answers (1, or 2 of comparisons)."""
+    form: Form = table.card.form
+    for row in table.rows.iter_rows(named=True):
+        if form == "comparisons":
+            yield row["messages"], [row["chosen"], row["rejected"]][:answers]
+        else:
+            *prompt, answer = row["messages"]
+            yield prompt, [answer["content"]]
 
 
 def encode(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat) -> list[Example]:
@@ -111,3 +127,12 @@ def fit(example: Example, max_length: int, max_prompt_length: int | None = None)
     prompt = cut_prompt(example.prompt, max_prompt_length, example.bos) if max_prompt_length else example.prompt
     room = max(0, max_length - len(prompt))
     return replace(example, prompt=prompt, answers=tuple(answer[:room] for answer in example.answers))
+
+
+def reason_to_drop(example: Example) -> str | None:
+    """Why an example that was made to fit teaches nothing, or nothing."""
+    if not all(example.answers):
+        return NO_ANSWER_LEFT
+    if len(example.answers) == 2 and example.answers[0] == example.answers[1]:
+        return SAME_ANSWERS
+    return None

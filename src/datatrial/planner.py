@@ -170,7 +170,10 @@ class _Planner:
                 continue
             assert seed is not None
             inputs = {"policy": policy, "data": self._data(entry.target, self.study.seed_of(entry, seed))}
-            policy = self._step(self.study.stage(entry, seed), f"{label}, seed {seed}", inputs)
+            stage = self.study.stage(entry, seed)
+            for name, task in stage.reads_beforehand().items():
+                inputs[name] = self._step(task, f"{name} of {label}, seed {seed}", dict(inputs))
+            policy = self._step(stage, f"{label}, seed {seed}", inputs)
             stages.append((entry, policy))
         return policy, tuple(stages)
 

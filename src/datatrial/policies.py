@@ -65,6 +65,14 @@ def forget() -> None:
         torch.cuda.empty_cache()
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    import torch
+
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def load_adapter(model: "PreTrainedModel", folder: Path, **options: Any) -> "PeftModel":
     """The model with the LoRA adapter of a folder on it, under the name "default"; options as PEFT's.
 

@@ -15,17 +15,17 @@ from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.estimates.benchmarks import BenchmarkSize, benchmark_size, table
 from datatrial.estimates.devices import device_of
-from datatrial.estimates.memory import scoring_activations
-from datatrial.estimates.policies import Policy
+from datatrial.estimates.policies import Policy, published
 from datatrial.estimates.scoring import answering_estimate, scoring_estimate
-from datatrial.estimates.shapes import Shape, published
 from datatrial.evaluation._base import Benchmark, Workload
 from datatrial.evaluation.group_safety import GroupSafety
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.evaluation.reward import RewardOfAnswers
 from datatrial.externals import LocalExternal
 from datatrial.likelihood.budget import budget_for
+from datatrial.memory import scoring_activations
 from datatrial.records import Runtime
+from datatrial.shapes import Shape
 
 LLAMA = Policy("llama", published()["meta-llama/llama-2-7b-hf"], "bfloat16", True, 4.0)
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig, PreTrainedConfig, Qwen2Config
 
 from datatrial.estimates.compute import Rows, forward, pretraining, training
-from datatrial.estimates.shapes import Shape, shape_of
+from datatrial.shapes import Shape, shape_of
 
 LLAMA = LlamaConfig(
     hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,

@@ -7,8 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from datatrial.estimates.memory import kept_by_a_block
-from datatrial.estimates.shapes import shape_of
+from datatrial.memory import kept_by_a_block
+from datatrial.shapes import shape_of
 
 ROWS, LENGTH = 2, 64
 

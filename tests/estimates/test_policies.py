@@ -8,10 +8,10 @@ import pytest
 
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from datatrial.estimates.memory import weights
 from datatrial.estimates.policies import Policy, policy_of
 from datatrial.externals import LocalExternal
 from datatrial.hub import HubExternal
+from datatrial.memory import weights
 from datatrial.models._base import Model
 from datatrial.models.from_scratch import FromScratch
 from datatrial.models.hub import Hub
@@ -43,14 +43,14 @@ def test_a_public_model_has_its_published_shape(tmp_path: Path) -> None:
     assert policy.shape
     assert policy.shape.parameters == 6_738_415_616
     assert not policy.guess
-    assert weights(policy, policy.shape) == 2 * 6_738_415_616
+    assert weights(policy.shape, 2, policy.quantized) == 2 * 6_738_415_616
 
 
 def test_four_bits_are_kept_of_all_but_embeddings_head_and_norms(tmp_path: Path) -> None:
     policy = hub("meta-llama/Llama-2-7b-hf", tmp_path, dtype="bfloat16", quantization="nf4")
     assert policy.shape
     # 6.48 B parameters in 4.127 bits, the other 0.26 B in 16: what bitsandbytes loads is 3.9 GB.
-    assert weights(policy, policy.shape) == pytest.approx(3.87e9, rel=0.01)
+    assert weights(policy.shape, 2, policy.quantized) == pytest.approx(3.87e9, rel=0.01)
 
 
 def test_a_size_in_a_name_is_a_guess_and_said_to_be_one(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_tokens_are_counted_as_trl_counts_them(base: Path, tmp_path: Path, kind:
     policy = tiny.result(stage, tmp_path, "a", policy=base, data=rows)
     _, tokenizer = load_policy(base, "cpu")
     data = prepare(Table.read(rows), tokenizer, stage, answers=1 if kind is Sft else 2)
-    ours = sum(len(e.prompt) + len(answer) for e in data.train for answer in e.answers)
+    seen = [data.train[place] for place in data.order.places]
+    ours = sum(len(e.prompt) + len(answer) for e in seen for answer in e.answers)
     assert tiny.summary(policy)["tokens_seen"] == ours
     assert 900 <= ours < 900 + 4 * 64 * 2
 
@@ -84,9 +85,8 @@ def test_packed_rows_are_trained_on_whole_and_the_loss_is_over_the_tokens_that_a
     stage = Sft.model_validate({**SETTINGS, "batch_size": 64, "packing": True, "loss": loss, "epochs": 2, "seed": 3})
     policy = tiny.result(stage, tmp_path, "a", policy=base, data=rows)
     tokenizer = load_tokenizer(Path(ModelRef.read(base).weights))
-    data = prepare(Table.read(rows), tokenizer, stage, answers=1, packing=True)
-    assert data.order
-    cut = list(packed(data.order, 64))
+    data = prepare(Table.read(rows), tokenizer, stage, answers=1)
+    cut = list(packed(data.train, data.order, 64))
     counts = tiny.summary(policy)
     assert (counts["packed_rows"], counts["steps"], counts["examples_seen"], counts["passes"]) == (len(cut), 1, 18, 2.0)
     assert counts["tokens_seen"] == sum(len(ids) for ids, _ in cut)
@@ -141,13 +141,14 @@ def test_a_batch_in_parts_gives_the_update_of_the_whole_batch(
     from safetensors.torch import load_file
 
     from datatrial.training import _run
+    from datatrial.training._at_once import AtOnce
 
     stage = kind.model_validate({**SETTINGS, "budget": budget, **extra})
     rows = (long_demonstrations if kind is Sft else tiny.comparisons)(tmp_path / "data")
     whole = tiny.result(stage, tmp_path, "whole", policy=base, data=rows)
-    monkeypatch.setattr(_run, "micro_batch", lambda *_: part)
+    monkeypatch.setattr(_run, "fitting_at_once", lambda *_: AtOnce(part * 80, checkpointing=False))
     parts = tiny.result(stage, tmp_path, "parts", policy=base, data=rows)
-    assert (tiny.summary(parts)["micro_batch"], tiny.summary(parts)["accumulated"]) == (part, 4 // part)
+    assert tiny.summary(parts)["tokens_at_once"] == part * 80 < tiny.summary(whole)["tokens_at_once"]
     assert tiny.curve(parts, "loss") == pytest.approx(tiny.curve(whole, "loss"), abs=1e-5)
     assert tiny.curve(parts, "grad_norm") == pytest.approx(tiny.curve(whole, "grad_norm"), rel=1e-3)
     ours, theirs = (load_file(policy / "adapter" / "adapter_model.safetensors") for policy in (whole, parts))

@@ -8,6 +8,8 @@ import pytest
 from datatrial.errors import DataError
 from datatrial.policies import load_policy
 from datatrial.records import ModelRef
+from datatrial.reference_log_probs import read_log_probs
+from datatrial.training._base import Budget
 from datatrial.training.dpo import Dpo
 from datatrial.training.sft import Sft
 from tests import tiny
@@ -48,28 +50,11 @@ def logp(model: Any, tokenizer: Any, row: dict[str, Any], answer: str) -> float:
     return total
 
 
-def reference_logps(policy: Path, pairs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """What the trainer of a DPO run takes for the reference's log-likelihoods, once before training and once after."""
-    from datatrial.training import _tokenized_dpo
-
-    seen: list[list[tuple[float, float]]] = []
-
-    class Spy(_tokenized_dpo.TokenizedDPOTrainer):
-        def train(self) -> Any:
-            seen.append(self.of_reference())
-            result = super().train()
-            seen.append(self.of_reference())
-            return result
-
-        def of_reference(self) -> list[tuple[float, float]]:
-            batch = self.data_collator(list(self.train_dataset))
-            chosen, rejected = self.compute_ref_log_probs(self.model, batch)
-            return list(zip(chosen.tolist(), rejected.tolist(), strict=True))
-
-    monkeypatch.setattr(_tokenized_dpo, "TokenizedDPOTrainer", Spy)
-    tiny.result(DPO.model_copy(update={"held_out": 0.0}), out, "spied", policy=policy, data=pairs)
-    assert seen[0] == seen[1]  # frozen
-    return seen[0]
+def reference_logps(policy: Path, pairs: Path, out: Path) -> list[tuple[float, float]]:
+    """What DPO takes for the reference's log-likelihoods, of all pairs, on that policy."""
+    [(name, task)] = DPO.reads_beforehand().items()
+    assert name == "reference"
+    return read_log_probs(tiny.result(task, out, "reference", policy=policy, data=pairs))
 
 
 def flat(pairs: list[tuple[float, float]]) -> list[float]:
@@ -89,19 +74,40 @@ def test_at_the_start_the_loss_is_ln_2_and_the_margins_are_0(
 
 
 def test_after_sft_the_reference_is_the_sft_policy_not_the_base(
-    base: Path, sft: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, sft: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    reference = flat(reference_logps(sft, pairs, tmp_path, monkeypatch))
+    reference = flat(reference_logps(sft, pairs, tmp_path))
     of_sft, of_base = flat(answer_logps(sft, pairs)), flat(answer_logps(base, pairs))
     assert reference == pytest.approx(of_sft, abs=1e-4)
     assert min(abs(a - b) for a, b in zip(reference, of_base, strict=True)) > 0.01
 
 
-def test_on_a_base_model_the_reference_is_the_base(
-    base: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reference = flat(reference_logps(base, pairs, tmp_path, monkeypatch))
+def test_on_a_base_model_the_reference_is_the_base(base: Path, pairs: Path, tmp_path: Path) -> None:
+    reference = flat(reference_logps(base, pairs, tmp_path))
     assert reference == pytest.approx(flat(answer_logps(base, pairs)), abs=1e-4)
+
+
+def test_a_reference_made_beforehand_is_the_one_that_the_stage_would_make(
+    sft: Path, pairs: Path, tmp_path: Path
+) -> None:
+    [task] = DPO.reads_beforehand().values()
+    reference = tiny.result(task, tmp_path, "reference", policy=sft, data=pairs)
+    own = tiny.result(DPO, tmp_path, "own", policy=sft, data=pairs)
+    given = tiny.result(DPO, tmp_path, "given", policy=sft, data=pairs, reference=reference)
+    for metric in ("loss", "eval_loss", "rewards/margins"):
+        assert tiny.curve(given, metric) == pytest.approx(tiny.curve(own, metric), abs=1e-4)
+
+
+def test_where_a_stage_may_see_few_rows_it_asks_the_reference_itself(pairs: Path, sft: Path, tmp_path: Path) -> None:
+    few = Dpo(budget=Budget(steps=2), batch_size=4, max_length=64)
+    assert few.reads_beforehand() == {} == Dpo(epochs=0.5).reads_beforehand()
+    policy = tiny.result(few, tmp_path, "few", policy=sft, data=pairs)
+    assert tiny.curve(policy, "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_beta_and_seed_share_a_reference_and_lengths_do_not() -> None:
+    made = [Dpo(**settings).reads_beforehand() for settings in ({}, {"beta": 0.3, "seed": 4, "learning_rate": 1e-3})]
+    assert made[0] == made[1] != Dpo(max_length=99).reads_beforehand()
 
 
 def test_it_goes_on_training_the_sft_adapter_and_one_comes_out(

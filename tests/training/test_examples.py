@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from datatrial.encoding import NO_ANSWER_LEFT, SAME_ANSWERS, Example
 from datatrial.errors import DataError, ModelError
 from datatrial.policies import load_tokenizer
 from datatrial.records import ModelRef
 from datatrial.tables import Table
-from datatrial.training._examples import NO_ANSWER_LEFT, SAME_ANSWERS, Example, prepare, split
+from datatrial.training._examples import prepare, split
 from datatrial.training.dpo import Dpo
 from datatrial.training.sft import Sft
 from tests import tiny
@@ -128,10 +129,10 @@ def test_packed_examples_stay_whole_and_those_held_out_are_the_same(tmp_path: Pa
     long = {"messages": [{"role": "user", "content": "why " * 90}, {"role": "assistant", "content": "so"}]}
     data = Table.read(tiny.table(tmp_path, "demonstrations", [*[row(k, k) for k in range(1, 24)], long]))
     apart = prepare(data, tokenizer, Sft(held_out=0.25, max_length=60), answers=1)
-    together = prepare(data, tokenizer, Sft(held_out=0.25, max_length=60), answers=1, packing=True)
+    together = prepare(data, tokenizer, Sft(held_out=0.25, max_length=60, packing=True), answers=1)
     assert together.held_out == apart.held_out
-    assert (apart.distinct, apart.dropped) == (17, {NO_ANSWER_LEFT: 1})
-    assert (together.distinct, together.dropped, together.truncated) == (18, {}, 0)
+    assert (len(apart.train), apart.dropped) == (17, {NO_ANSWER_LEFT: 1})
+    assert (len(together.train), together.dropped, together.truncated) == (18, {}, 0)
     assert len(together.train) == 18
     assert max(len(e.prompt) for e in together.train) > 60
 

@@ -29,17 +29,17 @@ def sft(**settings: Any) -> Sft:
 )
 def test_steps_are_whole_batches_and_examples_are_exact(budget: dict[str, int], seen: int) -> None:
     order = in_order(examples(10, 20), sft(budget=budget))
-    assert (len(order.examples), order.passes, order.rows) == (seen, seen / 10, None)
+    assert (len(order.places), order.passes, order.rows) == (seen, seen / 10, None)
 
 
 def test_every_pass_has_each_example_once_in_an_order_of_its_own_and_of_the_seeds() -> None:
     data = examples(10, 20)
-    order = in_order(data, sft(budget={"examples": 30})).examples
-    passes = [[e.prompt[0] for e in order[start : start + 10]] for start in (0, 10, 20)]
+    order = in_order(data, sft(budget={"examples": 30})).places
+    passes = [order[start : start + 10] for start in (0, 10, 20)]
     assert [sorted(one) for one in passes] == [list(range(10))] * 3
     assert len({tuple(one) for one in passes}) == 3
-    assert in_order(data, sft(budget={"examples": 30})).examples == order
-    assert in_order(data, sft(budget={"examples": 30}, seed=1)).examples != order
+    assert in_order(data, sft(budget={"examples": 30})).places == order
+    assert in_order(data, sft(budget={"examples": 30}, seed=1)).places != order
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -49,10 +49,10 @@ def test_data_of_other_lengths_get_the_same_tokens_to_within_a_batch(tokens: int
         row = 32 if packing else None
         order = in_order(data, sft(budget={"tokens": tokens}), row)
         if packing:
-            batches = [sum(len(ids) for ids, _ in packed(order, 32))]
+            batches = [sum(len(ids) for ids, _ in packed(data, order, 32))]
             batch = 4 * 32
         else:
-            rows = order.examples
+            rows = [data[place] for place in order.places]
             batches = [sum(map(tokens_of, rows[start : start + 4])) for start in range(0, len(rows), 4)]
             batch = batches[-1]
             assert len(rows) % 4 == 0
@@ -66,24 +66,24 @@ def test_a_comparisons_prompt_counts_with_each_of_its_answers() -> None:
 def test_packed_rows_are_the_examples_end_to_end() -> None:
     data = examples(10, 20)
     order = in_order(data, sft(epochs=2, packing=True), row=16)
-    rows = list(packed(order, 16))
-    stream = [token for e in order.examples for token in (*e.prompt, *e.answers[0])]
+    rows = list(packed(data, order, 16))
+    stream = [token for e in (data[place] for place in order.places) for token in (*e.prompt, *e.answers[0])]
     assert [token for ids, _ in rows for token in ids] == stream
     assert {len(ids) for ids, _ in rows[:-1]} == {16}
     assert all(
         learned == (token >= 1000) for ids, of_answer in rows for token, learned in zip(ids, of_answer, strict=True)
     )
-    assert (len(order.examples), order.passes) == (20, 2.0)
+    assert (len(order.places), order.passes) == (20, 2.0)
     assert order.rows == len(rows) == math.ceil(len(stream) / 16)
 
 
 def test_packed_steps_are_of_whole_rows() -> None:
     data = examples(10, 20)
     order = in_order(data, sft(budget={"steps": 9}, packing=True), row=16)
-    rows = list(packed(order, 16))
+    rows = list(packed(data, order, 16))
     assert [len(ids) for ids, _ in rows] == [16] * 36 == [16] * (order.rows or 0)
     assert order.passes == pytest.approx(36 * 16 / sum(map(tokens_of, data)))
-    assert len(order.examples) / 10 == pytest.approx(order.passes, abs=0.1)
+    assert len(order.places) / 10 == pytest.approx(order.passes, abs=0.1)
 
 
 @pytest.mark.parametrize("budget", [{}, {"steps": 1, "tokens": 2}, {"steps": 0}, {"hours": 1}])

@@ -58,11 +58,9 @@ def test_sft_then_dpo_learn_on_a_base_in_4_bits_that_stays_as_it_is(base4: Path,
     assert tiny.curve(dpo, "rewards/margins")[0] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_reference_of_dpo_is_the_quantized_sft_policy(
-    base4: Path, sft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reference_of_dpo_is_the_quantized_sft_policy(base4: Path, sft: Path, tmp_path: Path) -> None:
     pairs = tiny.comparisons(tmp_path / "pairs")
-    reference = flat(reference_logps(sft, pairs, tmp_path, monkeypatch))
+    reference = flat(reference_logps(sft, pairs, tmp_path))
     assert reference == pytest.approx(flat(answer_logps(sft, pairs)), abs=1e-4)
     assert min(abs(a - b) for a, b in zip(reference, flat(answer_logps(base4, pairs)), strict=True)) > 0.01
 
@@ -83,7 +81,8 @@ def test_bfloat16_is_computed_in_where_the_model_says_so(base4: Path, tmp_path: 
     assert (layer.compute_dtype, model.lm_head.weight.dtype) == (torch.bfloat16, torch.bfloat16)
     sft = tiny.result(SFT, tmp_path, "half", policy=half, data=tiny.demonstrations(tmp_path / "d"))
     dpo = tiny.result(DPO, tmp_path, "half", policy=sft, data=tiny.comparisons(tmp_path / "pairs"))
-    assert tiny.curve(dpo, "eval_loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+    # The reference was asked in other batches, and so is rounded otherwise.
+    assert tiny.curve(dpo, "eval_loss")[0] == pytest.approx(math.log(2), abs=2e-3)
     assert tiny.summary(dpo)["loss_last"] < math.log(2)
     assert dtypes(dpo) == {"float32"}
 

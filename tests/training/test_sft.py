@@ -47,16 +47,16 @@ def test_it_learns_the_answers_and_keeps_the_curves(base: Path, data: Path, tmp_
     policy = tiny.result(SFT, tmp_path, "a", policy=base, data=data)
     counts = tiny.summary(policy)
     assert (counts["examples"], counts["held_out"], counts["truncated"], counts["dropped"]) == (18, 6, 0, {})
-    assert (counts["steps"], counts["passes"]) == (10, 2.0)
+    assert (counts["steps"], counts["passes"]) == (9, 2.0)
     assert counts["loss_last"] < counts["loss_first"]
     assert counts["held_out_loss_last"] < counts["held_out_loss_first"]
     assert tiny.curve(policy, "loss")[-1] == counts["loss_last"]
     held_out = tiny.curve(policy, "eval_loss")
-    assert len(held_out) == 5  # at the start, then every quarter
+    assert len(held_out) == 4  # at the start, then every third of nine steps
     assert held_out[0] == counts["held_out_loss_first"]
     history = pl.read_parquet(policy / "history.parquet")
     assert history.schema == {"step": pl.Int64, "epoch": pl.Float64, "metric": pl.String, "value": pl.Float64}
-    assert history["step"].max() == 10
+    assert history["step"].max() == 9
     assert {"grad_norm", "learning_rate", "mean_token_accuracy"} <= set(history["metric"])
     assert not any("second" in metric or "runtime" in metric for metric in history["metric"])
 
@@ -162,7 +162,7 @@ def test_a_value_that_trl_refuses_is_one_clear_error(base: Path, data: Path, tmp
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_lower(base: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no number at step \d+ of 10: lower learning_rate \(now 1e\+30\)"):
+    with pytest.raises(ModelError, match=r"no number at step \d+ of 9: lower learning_rate \(now 1e\+30\)"):
         tiny.result(with_(SFT, learning_rate=1e30), tmp_path, "a", policy=base, data=data)
 
 
@@ -171,7 +171,7 @@ def test_progress_counts_the_steps_and_nothing_is_printed(
 ) -> None:
     seen: list[tuple[float, float, str]] = []
     SFT.run({"policy": base, "data": data}, tmp_path, Runtime(progress=lambda *told: seen.append(told)))
-    assert seen == [(n, 10, "training steps") for n in range(1, 11)]
+    assert seen == [(n, 9, "training steps") for n in range(1, 10)]
     assert capfd.readouterr().out == ""
 
 
@@ -208,10 +208,3 @@ def test_bfloat16_trains_and_leaves_no_trace_in_a_float32_run_after_it(base: Pat
     assert math.isfinite(tiny.summary(policy)["loss_last"])
     after = tiny.result(SFT, tmp_path, "after", policy=base, data=data)
     assert tiny.adapter_bytes(before) == tiny.adapter_bytes(after) != tiny.adapter_bytes(policy)
-
-
-def test_the_batch_is_split_on_a_gpu_alone() -> None:
-    from datatrial.training._base import micro_batch
-
-    assert [micro_batch(size, "cpu") for size in (4, 16, 22)] == [4, 16, 22]
-    assert [micro_batch(size, "cuda") for size in (4, 16, 22, 11)] == [4, 8, 2, 1]

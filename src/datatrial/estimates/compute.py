@@ -12,7 +12,7 @@ checkpointing adds a forward pass through the blocks.
 from dataclasses import dataclass
 
 from datatrial.estimates.devices import Device, Use
-from datatrial.estimates.shapes import Shape
+from datatrial.shapes import Shape
 
 # Widths of `hidden` that a token's way through a block reads and writes in a forward pass, beside the matrices: what a
 # block keeps for the way back is 17 of them (Korthikanti et al. 2022: 34·s·b·h bytes at 2 each), each written and read.

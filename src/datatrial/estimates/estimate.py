@@ -13,15 +13,16 @@ from datatrial.estimates.benchmarks import BenchmarkSize, benchmark_size, title_
 from datatrial.estimates.compute import Work
 from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize, data_size
 from datatrial.estimates.devices import Device, Use
-from datatrial.estimates.memory import Memory
 from datatrial.estimates.policies import Policy, cached, policy_of
 from datatrial.estimates.scoring import answering_estimate, scoring_estimate
-from datatrial.estimates.training import from_scratch_estimate, stage_estimate
+from datatrial.estimates.training import from_scratch_estimate, reference_estimate, stage_estimate
 from datatrial.evaluation._base import Benchmark
 from datatrial.hub import HubExternal
+from datatrial.memory import Memory
 from datatrial.models._base import Model
 from datatrial.models.from_scratch import FromScratch
 from datatrial.models.hub import Hub
+from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.steps import Plan
 from datatrial.training._base import EVALUATIONS, Stage
 from datatrial.web import WebExternal
@@ -168,6 +169,8 @@ class Estimates:
             return StepEstimate("model")
         if isinstance(task, Stage):
             return self._stage(task, step)
+        if isinstance(task, ReferenceLogProbs):
+            return self._reference(task, step)
         if isinstance(task, Benchmark):
             return self._scoring(step)
         return StepEstimate("small", seconds=_SMALL_SECONDS, flops=0.0, disk=0.0)
@@ -211,6 +214,20 @@ class Estimates:
             **self._cost(found.work, found.memory, policy.dtype, "training"),
             disk=None if found.parameters is None else found.parameters * 4.0,
             notes=_much_measured(found.measuring, size, task, f"{task.kind} on {_name(step.inputs['data'])}"),
+        )
+
+    def _reference(self, task: ReferenceLogProbs, step: Step) -> StepEstimate:
+        policy, size = self.policy(step), self.data(step.inputs["data"])
+        found = reference_estimate(task, policy, size, self.device)
+        return StepEstimate(
+            "training",
+            rows=size.rows,
+            bound=size.bound,
+            examples=found.examples,
+            passes=found.passes,
+            tokens=found.tokens,
+            **self._cost(found.work, found.memory, policy.dtype, "scoring"),
+            disk=None if size.rows is None else size.rows * 16.0,
         )
 
     def _scoring(self, step: Step) -> StepEstimate:

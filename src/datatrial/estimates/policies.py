@@ -1,24 +1,26 @@
 """Which model a step trains or scores: its shape and how many characters make a token, without loading anything."""
 
+import json
 import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from datatrial.estimates.shapes import Shape, published, shape_of
 from datatrial.externals import LocalExternal
 from datatrial.hub import HubExternal
 from datatrial.models._base import Model
 from datatrial.models.from_scratch import FromScratch
 from datatrial.models.hub import ADAPTER, Hub
 from datatrial.records import HubFiles, read_json
+from datatrial.shapes import Shape, shape_of
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CHARACTERS_PER_TOKEN = 4.0  # OpenAI's rule of thumb for English, help.openai.com/articles/4936856
 _ENGLISH_FROM = 32_000  # entries of a vocabulary with which it is taken to hold
 _PER_HALVING = 0.22  # characters less for each halving of the vocabulary: 3.37 were measured with 4,000 on LIMA and HH
@@ -127,6 +129,17 @@ def _guessed(name: str) -> tuple[Shape, str] | None:
     size = float(found[1]) * (1e9 if found[2] in "bB" else 1e6)
     name, shape = min(published().items(), key=lambda item: abs(math.log(item[1].parameters / size)))
     return shape, name
+
+
+@cache
+def published() -> dict[str, Shape]:
+    """Shapes of well-known public models by hub id, in lower case."""
+    data = json.loads((files(__package__) / "models.json").read_text(encoding="utf-8"))
+    found = {}
+    for model in data["models"]:
+        further = {key: value for key, value in model.items() if key not in ("names", "shape")}
+        found.update(dict.fromkeys(map(str.lower, model["names"]), Shape(*model["shape"], **further)))
+    return found
 
 
 def _text_of(folder: Path | None, shape: Shape | None) -> tuple[float, tuple[str, ...]]:

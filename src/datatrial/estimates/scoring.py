@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datatrial.estimates.benchmarks import BenchmarkSize, TaskSize
 from datatrial.estimates.compute import Rows, Work, forward
 from datatrial.estimates.devices import Device
-from datatrial.estimates.memory import Memory, keys_and_values, scoring_activations, weights
-from datatrial.estimates.policies import BYTES, Policy
-from datatrial.estimates.shapes import Shape
+from datatrial.estimates.policies import Policy
 from datatrial.evaluation._base import Workload
 from datatrial.evaluation._batches import batch_size
 from datatrial.likelihood.budget import Budget, Widths, cpu_budget, gpu_budget
+from datatrial.memory import BYTES, Memory, keys_and_values, scoring_activations, weights
+from datatrial.shapes import Shape
 
 _PADDED = 1.05  # tokens that go through the model, padding and what is read again included, over distinct ones
 _UNKNOWN_MEMORY = 24e9  # bytes of a GPU that is in no table
@@ -117,7 +117,7 @@ def _parts(policy: Policy, shape: Shape, tokens: float, kept: float, logits: flo
     """With so many tokens in a pass, with their keys and values kept, and with logits at a time."""
     width = BYTES[policy.dtype]
     return Memory(
-        weights(policy, shape),
+        weights(shape, width, policy.quantized),
         activations=scoring_activations(shape, tokens, width),
         logits=logits * shape.vocabulary * (width + 4),
         cache=keys_and_values(shape, kept, width),

@@ -7,21 +7,27 @@ from datatrial.estimates.compute import Rows, Work, forward, pretraining, traini
 from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize
 from datatrial.estimates.devices import Device
 from datatrial.estimates.lengths import Lengths
-from datatrial.estimates.memory import (
+from datatrial.estimates.policies import Policy
+from datatrial.memory import (
+    BYTES,
     TRAINED_BYTES,
     Memory,
     fused_head,
     kept_by_a_block,
+    scoring_activations,
     training_activations,
     weights,
 )
-from datatrial.estimates.policies import BYTES, Policy
-from datatrial.estimates.shapes import Shape
 from datatrial.models.from_scratch import FromScratch
-from datatrial.training._base import EVALUATIONS, ComparisonStage, Stage, micro_batch
+from datatrial.reference_log_probs import ReferenceLogProbs
+from datatrial.shapes import Shape
+from datatrial.training._at_once import ENOUGH, ROW, AtOnce, at_once, bytes_per_token
+from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE, ComparisonStage, Stage
+from datatrial.training.dpo import Dpo
 
 MARKS = 20  # characters that the prompt format puts around a turn and its answer: "Question: …\n\nAnswer: "
 ENDS = 2  # tokens that begin and end a text
+_UNKNOWN_MEMORY = 80e9  # bytes
 _ANSWER_SHARE = 0.8  # of a demonstration's tokens that are its answer: 0.91 in LIMA
 
 
@@ -47,10 +53,11 @@ class _Sequences:
     number: int  # sequences of an example: 2 of a comparison
     tokens: float  # of all of them, cut
     scored: float  # of them, by the head
+    distinct: float  # that go through the model: a prompt once
 
 
 def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device | None) -> Trained:
-    """A stage on a data set of this size. Micro-batches and checkpointing are those that it uses on such a device."""
+    """A stage on a data set of this size, as it goes through such a device: in parts, without padding."""
     train = None if data.rows is None else max(1.0, data.rows - stage.held_out_of(data.rows))
     found = _sequences(stage, policy, data)
     parameters = policy.shape.adapter(stage.lora.r, stage.lora.target_modules) if policy.shape else None
@@ -69,13 +76,26 @@ def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device 
         return plan
     if stage.packs:
         answers = found.scored / found.tokens
-        batch = _Sequences(Lengths(row_tokens, 0.0), 1, row_tokens, row_tokens * answers)
+        batch = _Sequences(Lengths(row_tokens, 0.0), 1, row_tokens, row_tokens * answers, row_tokens)
     else:
         batch = found
     computed = _Run(stage, policy, policy.shape, parameters, device)
     measuring = computed.measuring(found, held_out)
     work = computed.work(batch, rows, steps) + measuring
+    if stage.has_reference and not stage.reads_beforehand():
+        work = work + computed.reference(found, rows + held_out)
     return replace(plan, work=work, memory=computed.memory(batch), measuring=measuring.flops / work.flops)
+
+
+def reference_estimate(task: ReferenceLogProbs, policy: Policy, data: DataSize, device: Device | None) -> Trained:
+    """One forward pass over both answers of each row, prompts once."""
+    stage = Dpo(max_length=task.max_length, max_prompt_length=task.max_prompt_length)
+    found = _sequences(stage, policy, data)
+    if found is None or policy.shape is None or data.rows is None:
+        return Trained(examples=data.rows)
+    computed = _Run(stage, policy, policy.shape, 0, device)
+    tokens = found.tokens * data.rows
+    return Trained(data.rows, 1.0, tokens=tokens, work=computed.reference(found, data.rows), memory=computed.asking())
 
 
 def _without_lengths(stage: Stage, train: float | None, parameters: int | None) -> Trained:
@@ -102,12 +122,12 @@ def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | Non
         lengths = Lengths(row * (CHOSEN_SHARE if compared else 1.0) + around)
         cut = lengths.mean if stage.packs else lengths.cut(longest)
         answers = (CHOSEN_SHARE - PROMPT_SHARE) / CHOSEN_SHARE if compared else _ANSWER_SHARE
-        return _Sequences(lengths, 1, cut, cut * (1.0 if stage.learns_prompts else answers))
+        return _Sequences(lengths, 1, cut, cut * (1.0 if stage.learns_prompts else answers), cut)
     prompt = Lengths(max(1.0, row * PROMPT_SHARE + around)).cut(stage.max_prompt_length)
     lengths = Lengths(prompt + row * (1 - PROMPT_SHARE) / 2)
     cut = lengths.cut(longest)
-    scored = 2 * cut * (1 - prompt / lengths.mean) if stage.learns_tokens else 2.0
-    return _Sequences(lengths, 2, 2 * cut, scored)
+    answers = 2 * cut * (1 - prompt / lengths.mean)
+    return _Sequences(lengths, 2, 2 * cut, answers if stage.learns_tokens else 2.0, 2 * cut - min(prompt, cut))
 
 
 def _how_long(
@@ -118,7 +138,7 @@ def _how_long(
     if budget is None:
         if per_pass is None:
             return None, None
-        return per_pass * stage.epochs, max(1, math.ceil(math.ceil(per_pass / batch) * stage.epochs))
+        return per_pass * stage.epochs, max(1, math.ceil(per_pass * stage.epochs / batch))
     if budget.steps is not None:
         return budget.steps * batch, budget.steps
     if budget.examples is not None:
@@ -145,47 +165,57 @@ class _Run:
         return self.device is None or not self.device.is_cpu
 
     @property
-    def micro_batch(self) -> int:
-        return micro_batch(self.stage.batch_size, "cuda" if self.on_gpu else "cpu")
+    def at_once(self) -> AtOnce:
+        memory = self.device.memory if self.device else _UNKNOWN_MEMORY
+        return at_once(self.stage, self.shape, self.policy.dtype, self.policy.quantized, memory, self.on_gpu)
 
     @property
     def width(self) -> int:
         return BYTES[self.policy.dtype]
 
-    def _batch(self, example: _Sequences, examples: float) -> Rows:
-        """Examples of one micro-batch, padded to the longest sequence among them."""
-        sequences = example.number * examples
-        length = example.lengths.longest_of(sequences, _longest(self.stage, self.policy))
-        return Rows(sequences, length, example.scored * examples)
+    def _packed(self, example: _Sequences, examples: float) -> Rows:
+        """Examples in rows of a few hundred tokens or of the longest text, prompts once and without padding."""
+        tokens = example.distinct * examples
+        row = max(ROW, example.lengths.longest_of(example.number * examples, _longest(self.stage, self.policy)))
+        row = min(row, max(tokens, 1.0))
+        return Rows(tokens / row, row, example.scored * examples)
 
     def work(self, example: _Sequences, rows: float, steps: float) -> Work:
-        """All optimizer steps: forward and back, and a forward pass of the reference."""
-        per_step = min(self.micro_batch, rows)
-        batch = self._batch(example, per_step)
-        once = training(self.shape, batch, self.width, self.parameters, checkpointing=self.on_gpu)
-        if self.stage.has_reference:
-            once = once + forward(self.shape, batch, self.width)
+        """All optimizer steps: forward and back; and a forward pass of the reference over what is seen."""
+        per_step = min(self.stage.batch_size, rows)
+        batch = self._packed(example, per_step)
+        once = training(self.shape, batch, self.width, self.parameters, checkpointing=self.at_once.checkpointing)
         return once * (rows / per_step) + Work(moved=self.parameters * 4 * 7 * steps)
+
+    def reference(self, example: _Sequences, examples: float) -> Work:
+        """A forward pass of the reference over so many examples."""
+        return forward(self.shape, self._packed(example, self.stage.batch_size), self.width) * (
+            examples / self.stage.batch_size
+        )
+
+    def asking(self) -> Memory:
+        """While the reference is asked, as when a model is scored."""
+        return Memory(
+            weights(self.shape, self.width, self.policy.quantized),
+            activations=scoring_activations(self.shape, ENOUGH, self.width),
+            libraries=self.device.base_memory if self.device else 0.0,
+        )
 
     def measuring(self, example: _Sequences, held_out: float) -> Work:
         """The loss on the held-out examples, as often as it is measured."""
-        batch = self._batch(example, self.micro_batch)
-        models = 2 if self.stage.has_reference else 1
-        return forward(self.shape, batch, self.width) * (models * EVALUATIONS * held_out / self.micro_batch)
+        batch = self._packed(example, MEASURED_AT_ONCE)
+        return forward(self.shape, batch, self.width) * (EVALUATIONS * held_out / MEASURED_AT_ONCE)
 
     def memory(self, example: _Sequences) -> Memory:
-        """At the longest batch that is to be expected: every sequence as long as the longest of 1,000, or cut."""
-        top = example.lengths.longest_of(1000, _longest(self.stage, self.policy))
-        sequences = self.micro_batch * example.number
-        tokens = sequences * top
+        """At the largest part of a batch: as much as goes through at a time, if a batch has that, or an example."""
+        longest = example.lengths.longest_of(1000, _longest(self.stage, self.policy)) * example.number
+        tokens = max(longest, min(self.at_once.tokens, self.stage.batch_size * longest))
         scored = tokens * min(1.0, example.scored / example.tokens)
-        lora = self.stage.lora
-        kept = kept_by_a_block(self.shape, self.width, self.shape.adapter_inputs(lora.target_modules), lora.dropout > 0)
-        reference = 4 * self.parameters if self.stage.has_reference else 0
+        each = bytes_per_token(self.stage, self.shape, self.width, self.at_once.checkpointing)
         return Memory(
-            weights(self.policy, self.shape),
-            TRAINED_BYTES * self.parameters + reference,
-            training_activations(self.shape, tokens, kept, self.width, checkpointing=self.on_gpu),
+            weights(self.shape, self.width, self.policy.quantized),
+            TRAINED_BYTES * self.parameters,
+            tokens * each,
             fused_head(self.shape, scored, self.width, self.on_gpu) if self.stage.learns_tokens else 0.0,
             libraries=self.device.base_memory if self.device else 0.0,
         )

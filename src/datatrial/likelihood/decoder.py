@@ -74,7 +74,7 @@ class Decoder:
         output = self.body(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=self._block_mask(one, positions),
+            attention_mask=self.block_mask(one, positions),
             past_key_values=prefix,
             use_cache=prefix is not None,
         )
@@ -92,7 +92,8 @@ class Decoder:
             logits: torch.Tensor = self.model(input_ids=self._any_token, logits_to_keep=0).logits
         return logits[0]
 
-    def _block_mask(self, one: Pass, positions: torch.Tensor) -> Mask:
+    def block_mask(self, one: Pass, positions: torch.Tensor) -> Mask:
+        """What each token of a pass sees, for each kind of layer; positions: [rows, width] those of the pass."""
         rows, width = one.tokens.shape
         place = torch.arange(width, device=self.device)
         sees = (place[None, :] <= place[:, None]) & (place[None, :, None] <= self._tensor(one.last)[:, None, :])

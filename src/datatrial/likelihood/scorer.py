@@ -17,6 +17,7 @@ from datatrial.likelihood.layout import Layout, Pass, Prefix
 from datatrial.likelihood.method import Method, states_of
 from datatrial.likelihood.self_check import method_for
 from datatrial.likelihood.trie import Ints, Trie
+from datatrial.policies import is_out_of_memory
 from datatrial.records import Progress
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Scorer:
                 return self._score(trie, requests, progress, journal)
             except (RuntimeError, MemoryError) as error:
                 smaller = self.budget.halved()
-                if smaller is None or not _is_out_of_memory(error):
+                if smaller is None or not is_out_of_memory(error):
                     raise
             # Outside of the handler, which would keep the failed attempt's tensors.
             self.notes.append(f"memory ran out with {self.budget.tokens} tokens at a time: halved")
@@ -151,11 +152,6 @@ def _joined(places: Sequence[Ints], sizes: Sequence[int]) -> Ints:
     """Places in several arrays of such sizes as places in all of them together."""
     before = np.cumsum([0, *sizes[:-1]])
     return np.concatenate([some + start for some, start in zip(places, before, strict=True)])
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def read_log_likelihoods(

@@ -8,20 +8,13 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from datatrial.component import Family, Settings, not_set
+from datatrial.component import Component, Family, Settings, not_set
 from datatrial.prompts import PromptFormat
 from datatrial.records import Form, Runtime
 
 MOST_HELD_OUT = 1000  # examples: a loss on more of them is hardly surer, and on large data dearer than the training
 EVALUATIONS = 5  # of the held-out loss: at the start, then at equal distances up to the end
-LARGEST_MICRO_BATCH = 8  # examples on a GPU at a time
-
-
-def micro_batch(batch_size: int, device: str) -> int:
-    """Examples that go through the model at a time: all of a batch on a CPU, on a GPU the largest part up to 8."""
-    if device == "cpu":
-        return batch_size
-    return max(n for n in range(1, LARGEST_MICRO_BATCH + 1) if batch_size % n == 0)
+MEASURED_AT_ONCE = 8  # held-out examples, on every device: the loss is a mean over such batches
 
 
 class Lora(Settings):
@@ -63,13 +56,14 @@ class Stage(Family):
     folder: ClassVar[str] = "datatrial.training"
     forms: ClassVar[tuple[Form, ...]]  # what data it can be given
     has_reference: ClassVar[bool] = False  # whether a frozen policy beside the one that is trained sees every example
+    texts: ClassVar[int] = 1  # of an example
     learns_tokens: ClassVar[bool] = True  # by the policy's own head; else a new head gives each sequence one number
 
     learning_rate: float = Field(gt=0)
     epochs: float = Field(1, gt=0)
     budget: Budget | None = Field(None, exclude_if=not_set)  # instead of `epochs`
-    # Examples an optimizer step. What goes through the model at a time is a part of it that fits a GPU (a recipe's
-    # "4 × 2" is 8); the parts' gradients add up to that of the whole batch, as if it had gone through at once.
+    # Examples an optimizer step, on whatever device (a recipe's "4 × 2" is 8). What goes through the model at a time is
+    # a part that fits its memory; the parts' gradients add up to that of the batch, as if it had gone through at once.
     batch_size: int = Field(8, gt=0)
     max_length: int = Field(1024, gt=1)  # tokens
     prompt: PromptFormat = "question_answer"
@@ -121,6 +115,10 @@ class Stage(Family):
         """Whether the loss is over every token, and not over those of answers alone."""
         return False
 
+    def reads_beforehand(self) -> Mapping[str, Component]:
+        """What is made of the same policy and data for this to read, under the name `run` finds each result by."""
+        return {}
+
     @abstractmethod
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None: ...
 
@@ -129,6 +127,7 @@ class ComparisonStage(Stage):
     """A stage that learns from comparisons."""
 
     forms: ClassVar[tuple[Form, ...]] = ("comparisons",)
+    texts: ClassVar[int] = 2
 
     # Tokens. A longer prompt loses its start (but for the token that begins every text), so that the last turns and the
     # answers stay whole; what then is longer than `max_length` loses its end.

@@ -2,13 +2,16 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datatrial.encoding import Example, Row, encode, fit
+from datatrial.encoding import NO_ANSWER_LEFT, Example, encode, fit, reason_to_drop, rows_of
 from datatrial.errors import DataError
-from datatrial.records import Form
+from datatrial.policies import load_policy
+from datatrial.records import Runtime
+from datatrial.reference_log_probs import UNKNOWN, log_probs_of, read_log_probs, with_reference
 from datatrial.training._base import ComparisonStage
 from datatrial.training._order import Order, in_order
 
@@ -18,22 +21,18 @@ if TYPE_CHECKING:
     from datatrial.tables import Table
     from datatrial.training._base import Stage
 
-NO_ANSWER_LEFT = "the prompt alone has max_length tokens"
-SAME_ANSWERS = "both answers are the same"
-
 
 @dataclass(frozen=True)
 class Examples:
     """What to train on, what to measure the loss on, and what became of the rows on the way."""
 
-    train: list[Example]  # each once; in the order of training and as often as it is seen, if there is such an `order`
+    train: list[Example]  # each once
     held_out: list[Example]
     max_length: int  # tokens of an example (of a row, if they are packed), at most
     truncated: int  # rows whose answer (either of them) lost its end
     prompts_cut: int  # rows whose prompt lost its start
     dropped: Mapping[str, int]  # rows left out, by reason
-    distinct: int  # examples to train on, each counted once
-    order: Order | None = None  # of a budget, or of packed examples; otherwise TRL shuffles them for each epoch
+    order: Order  # in which those to train on are seen
 
 
 def prepare(
@@ -42,22 +41,25 @@ def prepare(
     stage: "Stage",
     answers: int,
     longest: int | None = None,
-    packing: bool = False,
+    reference: Path | None = None,
 ) -> Examples:
     """The rows of a data set as examples of one answer or two, ready to be trained on as long as the stage says.
 
-    None is longer than the stage's `max_length`, nor than `longest`, which is what the model takes; with `packing`,
-    that is what a row of many examples has, so those to train on stay whole.
+    None is longer than the stage's `max_length`, nor than `longest`, which is what the model takes; where the stage
+    packs, that is what a row of many examples has, so those to train on stay whole. `reference` is the result of a
+    `ReferenceLogProbs` for the same rows.
 
     Raises: DataError when the rows are of another form, or no example is left.
     """
     if table.card.form not in stage.forms:
         raise DataError(f"{stage.kind} trains on {' or '.join(stage.forms)}, not on {table.card.form}")
-    whole = encode(list(_turns(table, answers)), tokenizer, stage.prompt)
+    whole = encode(list(rows_of(table, answers)), tokenizer, stage.prompt)
     max_length = min(stage.max_length, longest or stage.max_length)
     longest_prompt = stage.max_prompt_length if isinstance(stage, ComparisonStage) else None
     fitted = [fit(example, max_length, longest_prompt) for example in whole]
-    reasons = [_reason_to_drop(example) for example in fitted]
+    if reference:
+        fitted = with_reference(fitted, read_log_probs(reference))
+    reasons = [reason_to_drop(example) for example in fitted]
     kept = [example for example, reason in zip(fitted, reasons, strict=True) if reason is None]
     if not kept:
         hint = f"raise max_length (now {max_length})" if NO_ANSWER_LEFT in reasons else "check the data"
@@ -65,15 +67,12 @@ def prepare(
             f"none of {len(whole)} rows can be trained on ({Counter(reasons).most_common(1)[0][0]}): {hint}"
         )
     train, held_out = split(kept, stage.held_out_of(len(kept)))
-    if packing:
+    row = max_length if stage.packs else None
+    if stage.packs:
         apart = set(map(id, held_out))
         train = [a for a, b in zip(whole, fitted, strict=True) if id(b) not in apart]
-    lost = (0, 0, {}) if packing else _lost(whole, fitted, reasons)
-    found = Examples(train, held_out, max_length, *lost, len(train))
-    if packing or stage.budget:
-        order = in_order(train, stage, row=max_length if packing else None)
-        found = replace(found, train=order.examples, order=order)
-    return found
+    lost = (0, 0, {}) if stage.packs else _lost(whole, fitted, reasons)
+    return Examples(train, held_out, max_length, *lost, in_order(train, stage, row))
 
 
 def _lost(whole: list[Example], fitted: list[Example], reasons: list[str | None]) -> tuple[int, int, Mapping[str, int]]:
@@ -82,25 +81,6 @@ def _lost(whole: list[Example], fitted: list[Example], reasons: list[str | None]
     truncated = sum(a.answers != b.answers for a, b in pairs)
     cut = sum(len(a.prompt) > len(b.prompt) for a, b in pairs)
     return truncated, cut, Counter(reason for reason in reasons if reason)
-
-
-def _turns(table: "Table", answers: int) -> Iterator[Row]:
-    """Each row's messages up to the answer, and the answers."""
-    form: Form = table.card.form
-    for row in table.rows.iter_rows(named=True):
-        if form == "comparisons":
-            yield row["messages"], [row["chosen"], row["rejected"]][:answers]
-        else:
-            *prompt, answer = row["messages"]
-            yield prompt, [answer["content"]]
-
-
-def _reason_to_drop(example: Example) -> str | None:
-    if not all(example.answers):
-        return NO_ANSWER_LEFT
-    if len(example.answers) == 2 and example.answers[0] == example.answers[1]:
-        return SAME_ANSWERS
-    return None
 
 
 def split(examples: list[Example], wanted: int) -> tuple[list[Example], list[Example]]:
@@ -118,3 +98,16 @@ def split(examples: list[Example], wanted: int) -> tuple[list[Example], list[Exa
             held_out.update(places[key])
     train = [example for place, example in enumerate(examples) if place not in held_out]
     return train, [example for place, example in enumerate(examples) if place in held_out]
+
+
+def with_own_reference(data: Examples, policy: Path, runtime: Runtime) -> Examples:
+    """The examples that are seen, with what the policy that training starts from says of them."""
+    seen = sorted(set(data.order.places))
+    asked = [*(data.train[place] for place in seen), *data.held_out]
+    model, _ = load_policy(policy, runtime.device)
+    journal = runtime.scratch / "log_probs" if runtime.scratch else None
+    found = with_reference(asked, log_probs_of(model, asked, runtime.progress, journal))
+    train = with_reference(data.train, [UNKNOWN] * len(data.train))
+    for place, example in zip(seen, found, strict=False):
+        train[place] = example
+    return replace(data, train=train, held_out=found[len(seen) :])

@@ -1,4 +1,4 @@
-"""What is trained on one after the other, when a stage has a budget or packs examples into rows."""
+"""What is trained on one after the other: passes through the examples, each in an order of its own."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """Examples in the order of training, each as often as it is seen."""
+    """In what order examples are trained on, each as often as it is seen."""
 
-    examples: list[Example]
+    places: list[int]  # among the examples
     passes: float  # how often the data are gone through
     rows: int | None = None  # of packed examples
 
@@ -34,36 +34,38 @@ def in_order(examples: Sequence[Example], stage: "Stage", row: int | None = None
     `row` is the number of tokens of a packed row; a batch is then one of rows.
     """
     budget = stage.budget or Budget(examples=math.ceil(stage.epochs * len(examples)))
-    chosen: list[Example] = []
+    chosen: list[int] = []
+    lengths = list(map(tokens_of, examples))
     tokens, rows = 0, _whole_rows(budget, stage.batch_size, row) if row else None
     enough = _until(budget, stage.batch_size, rows * row if rows and row else None)
-    for example in _passes(examples, stage.seed):
+    for place in _passes(len(examples), stage.seed):
         if enough(len(chosen), tokens):
             break
-        chosen.append(example)
-        tokens += tokens_of(example)
+        chosen.append(place)
+        tokens += lengths[place]
     if row is None:
         return Order(chosen, len(chosen) / len(examples))
     rows = min(rows or math.ceil(tokens / row), math.ceil(tokens / row))
-    return Order(chosen, min(tokens, rows * row) / sum(map(tokens_of, examples)), rows)
+    return Order(chosen, min(tokens, rows * row) / sum(lengths), rows)
 
 
-def packed(order: Order, row: int) -> Iterator[tuple[list[int], list[bool]]]:
+def packed(examples: Sequence[Example], order: Order, row: int) -> Iterator[tuple[list[int], list[bool]]]:
     """Rows of token ids, with whether each is of an answer: the examples end to end, cut every `row` tokens.
 
     The last row may be shorter.
     """
-    ids = [token for e in order.examples for part in (e.prompt, e.answers[0]) for token in part]
-    of_answer = [learned for e in order.examples for learned in [False] * len(e.prompt) + [True] * len(e.answers[0])]
+    seen = [examples[place] for place in order.places]
+    ids = [token for e in seen for part in (e.prompt, e.answers[0]) for token in part]
+    of_answer = [learned for e in seen for learned in [False] * len(e.prompt) + [True] * len(e.answers[0])]
     for start in range(0, len(ids), row)[: order.rows]:
         yield ids[start : start + row], of_answer[start : start + row]
 
 
-def _passes(examples: Sequence[Example], seed: int) -> Iterator[Example]:
+def _passes(examples: int, seed: int) -> Iterator[int]:
     for number in count():
-        places = list(range(len(examples)))
+        places = list(range(examples))
         Random(f"pass {number} of seed {seed}").shuffle(places)
-        yield from (examples[place] for place in places)
+        yield from places
 
 
 def _whole_rows(budget: Budget, batch: int, row: int) -> int | None:

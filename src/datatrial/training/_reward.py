@@ -1,9 +1,10 @@
 """A reward model to train, and how well a trained one tells better answers from worse."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
@@ -13,11 +14,13 @@ from trl import RewardTrainer
 
 from datatrial.encoding import Example
 from datatrial.errors import ModelError
+from datatrial.likelihood.values import HeadAtTokens
 from datatrial.policies import gives_scores, load_base
 from datatrial.records import ModelRef, Runtime, read_json
 from datatrial.rewards import RewardModel, with_score_head
+from datatrial.training._parts import MeanOverExamples
 from datatrial.training._policy import lora_config, refuse_other_shape
-from datatrial.training._whole_batches import WholeBatches
+from datatrial.training._shared_prefixes import share_prefixes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,8 +28,14 @@ if TYPE_CHECKING:
     from datatrial.training._base import Stage
 
 
-class WholeBatchRewardTrainer(WholeBatches, RewardTrainer):  # type: ignore[misc]
-    """TRL's, for batches in parts."""
+class TokenizedRewardTrainer(MeanOverExamples, RewardTrainer):  # type: ignore[misc]
+    """TRL's, which sees by their columns that examples are token ids already."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        asked = HeadAtTokens(self.model)
+        with asked.for_words():
+            self.notes = share_prefixes(asked)
 
 
 def model_to_train(ref: ModelRef, stage: "Stage", tokenizer: "PreTrainedTokenizerBase", device: str) -> PeftModel:
@@ -57,13 +66,13 @@ def _start_from(model: PeftModel, adapter: Path, device: str) -> None:
     set_peft_model_state_dict(model, {**ours, **theirs})
 
 
-def rows(examples: list[Example]) -> Dataset | None:
+def rows(examples: Sequence[Example]) -> Dataset:
     """Examples of two answers, in the columns that TRL takes for tokenized already."""
     columns = {
         "chosen_ids": [e.prompt + e.answers[0] for e in examples],
         "rejected_ids": [e.prompt + e.answers[1] for e in examples],
     }
-    return Dataset.from_dict(columns) if examples else None
+    return Dataset.from_dict(columns)
 
 
 def add_held_out(out: Path, held_out: list[Example], runtime: Runtime) -> None:

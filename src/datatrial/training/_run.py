@@ -3,32 +3,39 @@
 import json
 import math
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
+import psutil
+import torch
 import trl.trainer.utils
-from datasets import disable_progress_bars
+from datasets import Dataset, disable_progress_bars
 from huggingface_hub import constants
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from datatrial.errors import ModelError
 from datatrial.records import ModelRef, Progress, Runtime, read_json
-from datatrial.training._base import EVALUATIONS, micro_batch
+from datatrial.shapes import shape_of
+from datatrial.training._at_once import AtOnce, at_once
+from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE
+from datatrial.training._checkpoints import Checkpoints
+from datatrial.training._parts import InParts
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from datatrial.encoding import Example
     from datatrial.training._base import Stage
     from datatrial.training._examples import Examples
 
 Config = TypeVar("Config", bound=TrainingArguments)
 
-# What every stage tells TRL, whose own defaults report to each service that is installed and save checkpoints. What
-# TensorBoard reads stays on this machine. Numbers of steps below 1 are shares of them all.
+# What every stage tells TRL, whose own defaults report to each service that is installed and save checkpoints by
+# steps. What TensorBoard reads stays on this machine. Numbers of steps below 1 are shares of them all.
 ALWAYS = {
     "lr_scheduler_type": "cosine",
     "warmup_steps": 0.05,
@@ -63,17 +70,16 @@ def configure(
 
     Raises: ModelError when TRL refuses a value.
     """
-    part = micro_batch(stage.batch_size, runtime.device)
+    fitting = fitting_at_once(stage, ref, runtime.device)
     settings = {
         **ALWAYS,
         **_on_device(ref, runtime.device),
-        "output_dir": str(out / "trl"),
+        "gradient_checkpointing": fitting.checkpointing,
+        "output_dir": str((runtime.scratch or out) / "trl"),  # where checkpoints go
         "learning_rate": stage.learning_rate,
-        "num_train_epochs": stage.epochs if data.order is None else 1,
-        "train_sampling_strategy": "random" if data.order is None else "sequential",
-        "per_device_train_batch_size": part,
-        "per_device_eval_batch_size": part,
-        "gradient_accumulation_steps": stage.batch_size // part,
+        "num_train_epochs": 1,  # of what is laid out in the order of training
+        "per_device_train_batch_size": stage.batch_size,
+        "per_device_eval_batch_size": MEASURED_AT_ONCE,
         "max_length": data.max_length,
         "seed": stage.initialization,
         "data_seed": stage.seed,
@@ -89,34 +95,41 @@ def configure(
     return args
 
 
+def data_sets(data: "Examples", rows: Callable[[Sequence["Example"]], Dataset]) -> dict[str, Dataset | None]:
+    """What a trainer takes: the examples as rows of TRL's columns, those to train on in the order of training."""
+    held_out = rows(data.held_out) if data.held_out else None
+    return {"train_dataset": rows(data.train).select(data.order.places), "eval_dataset": held_out}
+
+
+def fitting_at_once(stage: "Stage", ref: ModelRef, device: str) -> AtOnce:
+    """How much of a batch goes through the model at a time on a device of this machine."""
+    shape, on_gpu = shape_of(read_json(Path(ref.weights) / "config.json")), device != "cpu"
+    return at_once(stage, shape, ref.dtype, ref.quantization is not None, _memory_of(device), on_gpu)
+
+
+def _memory_of(device: str) -> float:
+    """Bytes, free or not: what goes through at a time must not depend on what else runs."""
+    if device == "cuda":
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return float(torch.mps.recommended_max_memory() if device == "mps" else psutil.virtual_memory().total)
+
+
 def _on_device(ref: ModelRef, device: str) -> dict[str, bool]:
-    """How a model of that dtype is trained on a device; TRL's defaults: in bfloat16, with gradient checkpointing."""
+    """How a model of that dtype is trained on a device; TRL's default is bfloat16."""
     return {
         "use_cpu": device == "cpu",
         "bf16": ref.dtype == "bfloat16",
         "fp16": ref.dtype == "float16" and device == "cuda",
-        "gradient_checkpointing": device != "cpu",
         "dataloader_pin_memory": device == "cuda",
     }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One value of a training curve."""
-
-    step: int
-    epoch: float
-    metric: str
-    value: float
-
-
-class Recorder(TrainerCallback):  # type: ignore[misc]
-    """Keeps every metric that TRL logs, tells the progress, and ends a run whose loss is no number."""
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Tells the progress, and ends a run whose loss is no number."""
 
     def __init__(self, stage: "Stage", progress: Progress):
         self.stage = stage
         self.progress = progress
-        self.curves: list[Measured] = []
 
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -129,9 +142,6 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_log(
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
-        for metric, value in logs.items():
-            if metric != "epoch" and not metric.endswith(CLOCKED):
-                self.curves.append(Measured(state.global_step, state.epoch or 0.0, metric, float(value)))
         if not math.isfinite(logs.get("loss", 0.0)):
             raise ModelError(
                 f"the loss is no number at step {state.global_step} of {state.max_steps}: "
@@ -139,38 +149,55 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             )
 
 
-def run(trainer: Trainer, stage: "Stage", runtime: Runtime) -> list[Measured]:
-    """Train; the curves come back.
+def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> None:
+    """Train, from the latest checkpoint on if there is one; the curves are in the trainer's state.
 
-    Raises: ModelError when training diverges.
+    Raises: ModelError when training diverges, or memory runs out with one example at a time.
     """
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             # TRL makes a new LoRA bfloat16 on a quantized base; elsewhere PEFT trains it in float32.
             parameter.data = parameter.data.float()
-    recorder = Recorder(stage, runtime.progress)
+    trainer.tokens_at_once = fitting_at_once(stage, ref, runtime.device).tokens
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(recorder)
+    checkpoints = Checkpoints(trainer)
+    trainer.add_callback(checkpoints)
+    trainer.add_callback(Watch(stage, runtime.progress))
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback):
             callback.logging_dir = str(Path(trainer.args.output_dir).with_name(RUNS))
-    trainer.train()
-    return recorder.curves
+    if checkpoints.found:
+        trainer.args.eval_on_start = False  # that is on the curve already
+    trainer.train(resume_from_checkpoint=str(checkpoints.found) if checkpoints.found else None)
 
 
-def write_result(
-    model: "PeftModel", ref: ModelRef, data: "Examples", curves: Sequence[Measured], args: TrainingArguments, out: Path
-) -> None:
+def write_result(trainer: InParts, ref: ModelRef, data: "Examples", out: Path) -> None:
     """Write the adapter, where its base lies, the curves, and what was trained on; remove what TRL left behind."""
-    write_adapter(model, out / "adapter")
+    write_adapter(trainer.model, out / "adapter")
     replace(ref, adapter=str(out / "adapter")).relative_to(out).write(out)
-    if data.order is not None:  # to TRL, what is trained on is one epoch
-        curves = [replace(measured, epoch=measured.epoch * data.order.passes) for measured in curves]
+    curves = curves_of(trainer.state, data.order.passes)
+    curves.write_parquet(out / "history.parquet")
+    (out / "training.json").write_text(json.dumps(_summary(trainer, data, curves), indent=2))
+    left = Path(trainer.args.output_dir)
+    if (runs := left.with_name(RUNS)).exists() and runs.parent != out:
+        shutil.move(runs, out / RUNS)
+    shutil.rmtree(left, ignore_errors=True)
+
+
+def curves_of(state: TrainerState, passes: float) -> pl.DataFrame:
+    """Every metric that was logged: step, epoch, metric, value; by step and metric, as checkpoints mix up the latter.
+
+    To TRL, all that is trained on is one epoch.
+    """
     columns = {"step": pl.Int64, "epoch": pl.Float64, "metric": pl.String, "value": pl.Float64}
-    rows = [(m.step, m.epoch, m.metric, m.value) for m in curves]
-    pl.DataFrame(rows, columns, orient="row").write_parquet(out / "history.parquet")
-    (out / "training.json").write_text(json.dumps(_summary(model, data, curves, args), indent=2))
-    shutil.rmtree(args.output_dir, ignore_errors=True)
+    rows = [
+        (logs["step"], logs["epoch"] * passes, metric, float(value))
+        for logs in state.log_history
+        if "train_runtime" not in logs  # a summary of the run
+        for metric, value in logs.items()
+        if metric not in ("step", "epoch") and not metric.endswith(CLOCKED)
+    ]
+    return pl.DataFrame(rows, columns, orient="row").sort("step", "metric", maintain_order=True)
 
 
 def write_adapter(model: "PeftModel", folder: Path) -> None:
@@ -185,37 +212,30 @@ def write_adapter(model: "PeftModel", folder: Path) -> None:
     written.write_text(json.dumps(placeless, indent=2, sort_keys=True))
 
 
-def _summary(
-    model: "PeftModel", data: "Examples", curves: Sequence[Measured], args: TrainingArguments
-) -> dict[str, Any]:
-    of = {name: [m.value for m in curves if m.metric == name] for name in ("loss", "eval_loss", "num_tokens")}
-    ends = {"loss": of["loss"], "held_out_loss": of["eval_loss"]}
-    steps = max((m.step for m in curves), default=0)
-    seen = _examples_seen(data, steps, args)
+def _summary(trainer: InParts, data: "Examples", curves: pl.DataFrame) -> dict[str, Any]:
+    def of(metric: str) -> list[float]:
+        return curves.filter(metric=metric)["value"].to_list()
+
+    ends = {"loss": of("loss"), "held_out_loss": of("eval_loss")}
     return {
-        "examples": data.distinct,
+        "examples": len(data.train),
         "held_out": len(data.held_out),
         "max_length": data.max_length,
         "truncated": data.truncated,
         "prompts_cut": data.prompts_cut,
         "dropped": dict(data.dropped),
-        "steps": steps,
-        "passes": data.order.passes if data.order else seen / data.distinct,
-        "examples_seen": seen,
-        "tokens_seen": int(max(of["num_tokens"], default=0)),
-        "packed_rows": data.order.rows if data.order else None,
+        "steps": trainer.state.global_step,
+        "passes": data.order.passes,
+        "examples_seen": len(data.order.places),  # one that was cut off at the end of the last packed row counts
+        "tokens_seen": int(max(of("num_tokens"), default=0)),
+        "packed_rows": data.order.rows,
         **{f"{name}_first": values[0] if values else None for name, values in ends.items()},
         **{f"{name}_last": values[-1] if values else None for name, values in ends.items()},
-        "parameters_trained": sum(p.numel() for name, p in model.named_parameters() if ".default." in name),
-        "micro_batch": args.per_device_train_batch_size,
-        "accumulated": args.gradient_accumulation_steps,
+        "parameters_trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "order_seed": trainer.args.data_seed,
+        "initialization_seed": trainer.args.seed,
+        "tokens_at_once": trainer.tokens_at_once,
+        "memory_ran_out": trainer.halved,
+        "checkpointing": trainer.args.gradient_checkpointing,
+        "notes": trainer.notes,
     }
-
-
-def _examples_seen(data: "Examples", steps: int, args: TrainingArguments) -> int:
-    """Examples trained on, counted as often as they were seen; a packed one that was cut off at the end counts."""
-    if data.order is not None:
-        return len(data.order.examples)
-    batch: int = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    epochs, rest = divmod(steps, math.ceil(data.distinct / batch))
-    return epochs * data.distinct + rest * batch

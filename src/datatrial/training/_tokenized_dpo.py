@@ -1,26 +1,40 @@
-"""TRL's DPO trainer for examples that are token ids already."""
+"""TRL's DPO trainer for examples that are token ids already, and whose reference has spoken."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
 from trl import DPOTrainer
 
 from datatrial.encoding import Example
-from datatrial.training._whole_batches import WholeBatches
+from datatrial.training._parts import MeanOverExamples
+from datatrial.training._shared_prefixes import share_prefixes
 
 
-class TokenizedDPOTrainer(WholeBatches, DPOTrainer):  # type: ignore[misc]
-    """Takes the columns that TRL's own preparation makes; unlike SFT's, that one does not see that they are there."""
+class TokenizedDPOTrainer(MeanOverExamples, DPOTrainer):  # type: ignore[misc]
+    """Takes the columns that TRL's own preparation makes; unlike SFT's, that one does not see that they are there.
+
+    So it is with the log-probabilities of the reference, which needs no adapter of its own then.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.precompute_ref_logps = True
+        if "ref" in self.model.peft_config:
+            self.model.delete_adapter("ref")
+        self.notes = share_prefixes(self.model, balances_experts=self.aux_loss_enabled)
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
 
-def rows(examples: list[Example]) -> Dataset | None:
-    """Examples of two answers, in TRL's columns."""
+def rows(examples: Sequence[Example]) -> Dataset:
+    """Examples of two answers and what the reference says of them, in TRL's columns."""
     columns = {
         "prompt_ids": [e.prompt for e in examples],
         "chosen_ids": [e.answers[0] for e in examples],
         "rejected_ids": [e.answers[1] for e in examples],
+        "ref_chosen_logps": [e.reference[0] for e in examples],
+        "ref_rejected_logps": [e.reference[1] for e in examples],
     }
-    return Dataset.from_dict(columns) if examples else None
+    return Dataset.from_dict(columns)

@@ -19,6 +19,7 @@ class Reward(ComparisonStage):
     and `reward_mean` and `reward_std` over the held-out answers; all are null where nothing is held out.
     """
 
+    version: ClassVar[int] = 2
     learns_tokens: ClassVar[bool] = False
 
     learning_rate: float = Field(1e-4, gt=0)
@@ -30,8 +31,8 @@ class Reward(ComparisonStage):
         from datatrial.rewards import Reading
         from datatrial.tables import Table
         from datatrial.training._examples import prepare
-        from datatrial.training._reward import WholeBatchRewardTrainer, add_held_out, model_to_train, rows
-        from datatrial.training._run import configure, run, write_result
+        from datatrial.training._reward import TokenizedRewardTrainer, add_held_out, model_to_train, rows
+        from datatrial.training._run import configure, data_sets, run, write_result
 
         ref = ModelRef.read(inputs["policy"])
         base = Path(ref.weights)
@@ -40,14 +41,13 @@ class Reward(ComparisonStage):
         data = prepare(Table.read(inputs["data"]), tokenizer, self, answers=2, longest=longest)
         # Without a max_length TRL leaves out nothing: what is too long has been cut.
         args = configure(RewardConfig, self, ref, data, out, runtime, max_length=None)
-        trainer = WholeBatchRewardTrainer(
+        trainer = TokenizedRewardTrainer(
             model=model_to_train(ref, self, tokenizer, runtime.device),
             args=args,
-            train_dataset=rows(data.train),
-            eval_dataset=rows(data.held_out),
+            **data_sets(data, rows),
             processing_class=tokenizer,
         )
-        curves = run(trainer, self, runtime)
-        write_result(trainer.model, ref, data, curves, args, out)
+        run(trainer, self, ref, runtime)
+        write_result(trainer, ref, data, out)
         Reading(self.prompt, data.max_length, self.max_prompt_length).write(out)
         add_held_out(out, data.held_out, runtime)

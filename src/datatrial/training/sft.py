@@ -1,6 +1,7 @@
 """Supervised fine-tuning."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -27,7 +28,7 @@ class Sft(Stage):
     each alone.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     forms: ClassVar[tuple[Form, ...]] = ("demonstrations", "comparisons")
 
     learning_rate: float = Field(1e-4, gt=0)
@@ -43,29 +44,31 @@ class Sft(Stage):
         return not _is_answers(self.loss)
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        from trl import SFTConfig, SFTTrainer
+        from trl import SFTConfig
 
         from datatrial.policies import load_tokenizer, longest_input, read_config
         from datatrial.tables import Table
         from datatrial.training._examples import prepare
         from datatrial.training._policy import policy_to_train
-        from datatrial.training._run import configure, run, write_result
-        from datatrial.training._tokenized_sft import packed_rows, rows
+        from datatrial.training._run import configure, data_sets, run, write_result
+        from datatrial.training._tokenized_sft import TokenizedSFTTrainer, packed_rows, rows
 
         ref = ModelRef.read(inputs["policy"])
         base = Path(ref.weights)
         tokenizer = load_tokenizer(base)
         longest = longest_input(read_config(base))
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, 1, longest, packing=self.packing)
+        data = prepare(Table.read(inputs["data"]), tokenizer, self, 1, longest)
         args = configure(SFTConfig, self, ref, data, out, runtime, dataset_kwargs={"skip_prepare_dataset": True})
         model, lora = policy_to_train(ref, self.lora, runtime.device)
-        trainer = SFTTrainer(
+        prepared = data_sets(data, partial(rows, loss=self.loss))
+        if self.packing:
+            prepared["train_dataset"] = packed_rows(data, self.loss)
+        trainer = TokenizedSFTTrainer(
             model=model,
             args=args,
-            train_dataset=packed_rows(data, self.loss) if self.packing else rows(data.train, self.loss),
-            eval_dataset=rows(data.held_out, self.loss),
+            **prepared,
             processing_class=tokenizer,
             peft_config=lora,
         )
-        curves = run(trainer, self, runtime)
-        write_result(trainer.model, ref, data, curves, args, out)
+        run(trainer, self, ref, runtime)
+        write_result(trainer, ref, data, out)

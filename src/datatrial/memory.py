@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from datatrial.estimates.policies import BYTES, Policy
-from datatrial.estimates.shapes import Shape
+from datatrial.shapes import Shape
 
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # NF4 with double quantization: 4 bits and 0.127 bits of constants a parameter (Dettmers et al. 2023, section 3).
 NF4_BYTES = (4 + 0.127) / 8
 # LoRA and its optimizer in float32: the parameter, its gradient, and AdamW's two moments.
@@ -31,10 +31,9 @@ class Memory:
         return self.weights + self.trained + self.activations + self.logits + self.cache + self.libraries
 
 
-def weights(policy: Policy, shape: Shape) -> float:
-    """Bytes of a loaded base model."""
-    width = BYTES[policy.dtype]
-    if policy.quantized:
+def weights(shape: Shape, width: int, quantized: bool) -> float:
+    """Bytes of a loaded base model whose numbers take `width` bytes, those of its blocks half of one if quantized."""
+    if quantized:
         return shape.in_blocks(shape.experts) * NF4_BYTES + shape.outside * width
     return shape.parameters * width
 

@@ -1,10 +1,7 @@
 """The shape of a decoder: what its parameters, its work and its memory follow from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 # The linear layers of a block, in and out widths by the names that Llama-like models give them.
@@ -129,14 +126,3 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
 _TWO_MATRICES = frozenset({"gpt2", "gpt_neox", "opt", "falcon", "gptj", "bloom", "phi", "starcoder2"})
 _TIED = frozenset({"gpt2", "gemma", "gemma2", "gemma3_text", "opt", "bloom"})
 _BIASED = frozenset({"qwen2"})
-
-
-@cache
-def published() -> dict[str, Shape]:
-    """Shapes of well-known public models by hub id, in lower case."""
-    data = json.loads((files(__package__) / "models.json").read_text(encoding="utf-8"))
-    found = {}
-    for model in data["models"]:
-        further = {key: value for key, value in model.items() if key not in ("names", "shape")}
-        found.update(dict.fromkeys(map(str.lower, model["names"]), Shape(*model["shape"], **further)))
-    return found

@@ -1,0 +1,64 @@
+"""How much goes through a model at a time when it is trained: as much as its shape and the device's memory allow."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datatrial.memory import BYTES, TRAINED_BYTES, fused_head, kept_by_a_block, training_activations, weights
+from datatrial.shapes import Shape
+
+if TYPE_CHECKING:
+    from datatrial.training._base import Stage
+
+ENOUGH = 8192  # tokens: with so many at a time a GPU is busy
+MOST = 16384  # tokens: more make nothing faster
+MOST_ON_CPU = 4096  # tokens
+ROW = 512  # tokens of a row at least, if there are so many: attention compares each of its tokens with each
+UNKNOWN = 2048  # tokens, where the shape of the model is not known
+_LIBRARIES = 1.5 * 2**30  # bytes that they take on a GPU
+_SHARE = {True: 0.85, False: 0.25}  # of the memory of a GPU, which is ours, and of a CPU's, which several workers share
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """What part of a batch is in memory at a time. Results depend on it by rounding only."""
+
+    tokens: int
+    checkpointing: bool  # whether what is kept for the way back is computed again, for want of memory
+
+
+def at_once(stage: "Stage", shape: Shape | None, dtype: str, quantized: bool, memory: float, on_gpu: bool) -> AtOnce:
+    """For a stage on a model, and a device with so many bytes of memory.
+
+    Blocks are computed again only where a GPU could else not keep enough tokens; that costs it a third more work.
+    """
+    if shape is None:
+        return AtOnce(UNKNOWN, on_gpu)
+    width, most = BYTES[dtype], MOST if on_gpu else MOST_ON_CPU
+    free = _SHARE[on_gpu] * memory - taken(stage, shape, width, quantized, on_gpu)
+
+    def fitting(checkpointing: bool) -> int:
+        return int(free / bytes_per_token(stage, shape, width, checkpointing))
+
+    kept = fitting(checkpointing=False)
+    whole = stage.batch_size * stage.max_length * stage.texts
+    if not on_gpu or kept >= min(ENOUGH, whole):
+        return AtOnce(max(1, min(kept, most)), checkpointing=False)
+    return AtOnce(max(1, min(fitting(checkpointing=True), most)), checkpointing=True)
+
+
+def taken(stage: "Stage", shape: Shape, width: int, quantized: bool, on_gpu: bool) -> float:
+    """Bytes that are in memory however few tokens go through the model."""
+    trained = TRAINED_BYTES * parameters_trained(stage, shape)
+    head = fused_head(shape, ENOUGH, width, on_gpu) if stage.learns_tokens else 0.0
+    return weights(shape, width, quantized) + trained + head + (_LIBRARIES if on_gpu else 0.0)
+
+
+def bytes_per_token(stage: "Stage", shape: Shape, width: int, checkpointing: bool) -> float:
+    """Bytes that a token takes on the way through the blocks and back."""
+    lora = stage.lora
+    kept = kept_by_a_block(shape, width, shape.adapter_inputs(lora.target_modules), lora.dropout > 0)
+    return training_activations(shape, 1, kept, width, checkpointing)
+
+
+def parameters_trained(stage: "Stage", shape: Shape) -> int:
+    return shape.adapter(stage.lora.r, stage.lora.target_modules)

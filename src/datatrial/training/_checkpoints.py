@@ -1,0 +1,61 @@
+"""Checkpoints of a running stage, by time: what was interrupted goes on as if it had not been."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from datatrial.records import read_json
+
+SECONDS = 120.0  # between two checkpoints
+_UNLOGGED = "unlogged.json"  # written last: a checkpoint without it was interrupted itself
+
+
+class Checkpoints(TrainerCallback):  # type: ignore[misc]
+    """Has a trainer save where it stands every `SECONDS`, and keeps the latest checkpoint only.
+
+    transformers saves and restores weights, optimizer, schedule, random numbers and the curves so far. What was
+    measured since the curves' last point is added here, as the next point is the mean over it.
+    """
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.folder = Path(trainer.args.output_dir)
+        self.found = latest(self.folder)
+        self.saved = time.monotonic()
+
+    def on_train_begin(
+        self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_: Any
+    ) -> None:
+        if self.found:
+            unlogged = read_json(self.found / _UNLOGGED)
+            self.trainer._metrics["train"].update(unlogged["metrics"])
+            self.trainer._total_train_tokens = unlogged["tokens"]
+            self.trainer._globalstep_last_logged = unlogged["last_logged"]
+            self.trainer._tr_loss += unlogged["loss"]
+
+    def on_step_end(self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_save = time.monotonic() - self.saved >= SECONDS
+
+    def on_save(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: Any) -> None:
+        unlogged = {
+            "metrics": dict(self.trainer._metrics["train"]),
+            "tokens": self.trainer._total_train_tokens,
+            "last_logged": self.trainer._globalstep_last_logged,
+            "loss": self.trainer._tr_loss.item(),
+        }
+        now = self.folder / f"checkpoint-{state.global_step}"
+        (now / _UNLOGGED).write_text(json.dumps(unlogged))
+        for older in self.folder.glob("checkpoint-*"):
+            if older != now:
+                shutil.rmtree(older)
+        self.saved = time.monotonic()
+
+
+def latest(folder: Path) -> Path | None:
+    """The latest complete checkpoint in a folder."""
+    complete = [path.parent for path in folder.glob(f"checkpoint-*/{_UNLOGGED}")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

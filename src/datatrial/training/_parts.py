@@ -1,0 +1,136 @@
+"""Batches that go through the model in parts of so many tokens, under any of TRL's trainers."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from datatrial.errors import ModelError
+from datatrial.policies import is_out_of_memory
+
+Row = Mapping[str, Any]  # an example in TRL's columns
+
+
+class InParts(Trainer):  # type: ignore[misc]
+    """Comes before TRL's trainer: makes the gradients of a batch's parts add up to that of the batch.
+
+    The batch is what the study says, on every device; `tokens_at_once` only says how much of it is in memory. Where
+    memory runs out it is halved, and the batch begun again. Several processes share the parts of each batch.
+    """
+
+    tokens_at_once: int  # that go through the model in one part, as `tokens_of` counts them
+    halved: int = 0  # how often memory ran out
+    notes: list[str]  # what people should know of how it trains
+    loss_is_scaled_for_ga = True  # by us; transformers would divide by a number of parts that it knows
+
+    def tokens_of(self, row: Row) -> int:
+        """Tokens of a row at most, each of its texts counted whole."""
+        return sum(len(value) for name, value in row.items() if name.endswith("ids"))
+
+    def weight_of(self, row: Row) -> int:
+        """What the loss is a mean over: how many of that a row has."""
+        return 1
+
+    def get_train_dataloader(self) -> DataLoader[list[Row]]:
+        """Whole batches of rows, not padded yet; the rows are in the order of training already."""
+        return DataLoader(self.train_dataset, batch_size=self.args.train_batch_size, collate_fn=list)
+
+    def floating_point_ops(self, _: Any) -> int:
+        return 0  # transformers counts those of padded inputs
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        Trainer._save_checkpoint(self, model, trial)  # TRL's also writes a model card
+
+    def training_step(self, model: Any, inputs: Sequence[Row], _: Any = None) -> torch.Tensor:
+        random = self._random_state()
+        while True:
+            try:
+                return self._summed(model, inputs, super().training_step)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(inputs, error)
+            # Outside of the handler, which would keep the failed attempt's tensors.
+            model.zero_grad()
+            self._go_back_to(random)
+
+    def _summed(self, model: Any, rows: Sequence[Row], step: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Forward and back through all parts of a batch; the batch's loss comes back."""
+        parts = list(in_parts(rows, self.tokens_of, self.tokens_at_once))
+        rank, world = self.args.process_index, self.args.world_size
+        whole = sum(map(self.weight_of, rows))
+        before = {name: len(values) for name, values in self._metrics["train"].items()}
+        loss, weights = torch.zeros((), device=self.args.device), []
+        rounds = math.ceil(len(parts) / world)
+        for number in range(rounds):
+            ours = number * world + rank
+            # All processes do as many rounds; one that has nothing left to do counts for nothing.
+            part, of = (parts[ours], whole) if ours < len(parts) else (parts[0], math.inf)
+            with nullcontext() if number + 1 == rounds else self.accelerator.no_sync(model):
+                loss += step(model, self.data_collator(part), of)
+            weights.append(sum(sum(map(self.weight_of, p)) for p in parts[number * world : (number + 1) * world]))
+        average_metrics(self._metrics["train"], before, weights)
+        return loss
+
+    def _halve(self, rows: Sequence[Row], error: Exception) -> None:
+        longest = max(map(self.tokens_of, rows))
+        if self.args.world_size > 1 or self.tokens_at_once < min(map(self.tokens_of, rows)):
+            raise ModelError(
+                f"memory ran out with one example at a time, of {longest} tokens at most: "
+                "lower max_length, adapt fewer layers (lora.target_modules), or set `quantization: nf4`"
+            ) from error
+        # From what was tried: a budget may be far above what a batch has.
+        self.tokens_at_once = min(self.tokens_at_once, len(rows) * longest) // 2
+        self.halved += 1
+
+    def _random_state(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        gpu = self.args.device.type == "cuda"
+        return torch.get_rng_state(), torch.cuda.get_rng_state() if gpu else None
+
+    def _go_back_to(self, state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+        """Have dropout draw again what it drew in the attempt that failed, and let go of that one's memory."""
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1])
+            torch.cuda.empty_cache()
+
+
+class MeanOverExamples(InParts):
+    """For trainers whose loss is the mean over the examples of a part."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: float | None = None
+    ) -> Any:
+        found = super().compute_loss(model, inputs, return_outputs)
+        if num_items_in_batch is None:  # an evaluation
+            return found
+        # A collator puts the chosen answers first, then the rejected ones.
+        examples = len(inputs["input_ids"]) / 2
+        return found * (self.args.world_size * examples / num_items_in_batch)
+
+
+def in_parts(rows: Sequence[Row], tokens_of: Callable[[Row], int], at_once: int) -> Iterator[list[Row]]:
+    """The rows in parts of at most so many tokens, padding included, and of one row at least; the longest first.
+
+    Rows of a part are alike in length; memory runs out at the first part, if it does.
+    """
+    part: list[Row] = []
+    for row in sorted(rows, key=tokens_of, reverse=True):
+        if part and (len(part) + 1) * tokens_of(part[0]) > at_once:
+            yield part
+            part = []
+        part.append(row)
+    yield part
+
+
+def average_metrics(metrics: defaultdict[str, list[float]], before: Mapping[str, int], weights: Sequence[int]) -> None:
+    """Put the weighted mean in the place of what the parts of a batch added to each of TRL's metrics."""
+    for name, values in metrics.items():
+        start = before.get(name, 0)
+        if len(weights) > 1 and len(values) - start == len(weights):
+            values[start:] = [sum(v * w for v, w in zip(values[start:], weights, strict=True)) / sum(weights)]

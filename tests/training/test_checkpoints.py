@@ -1,0 +1,127 @@
+"""A stage that is killed goes on from its latest checkpoint, and ends as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from datatrial.records import Runtime
+from datatrial.training import _checkpoints
+from datatrial.training._base import Stage
+from datatrial.training._checkpoints import latest
+from datatrial.training.dpo import Dpo
+from datatrial.training.reward import Reward
+from datatrial.training.sft import Sft
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 5e-3,
+    "epochs": 25,
+    "batch_size": 4,
+    "max_length": 64,
+    "held_out": 0.25,
+    "lora": {"dropout": 0.1},
+}
+
+
+class Killed(BaseException):
+    """As a signal would end it: nothing tidies up."""
+
+
+def killed_at(step: int) -> Any:
+    def progress(done: float, _: float, what: str) -> None:
+        if what == "training steps" and done == step:
+            raise Killed
+
+    return progress
+
+
+def run(stage: Stage, out: Path, scratch: Path, inputs: dict[str, Path], progress: Any = lambda *_: None) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    scratch.mkdir(exist_ok=True)
+    stage.run(inputs, out, Runtime(scratch=scratch, progress=progress))
+    return out
+
+
+@pytest.mark.parametrize("kind", [Sft, Dpo, Reward])
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
+    wide_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Stage], quantization: str | None
+) -> None:
+    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
+    base = tiny.loaded_as(wide_base, tmp_path, quantization=quantization) if quantization else wide_base
+    inputs = {"policy": base, "data": tiny.comparisons(tmp_path / "pairs")}
+    stage = kind.model_validate(SETTINGS)
+    whole = run(stage, tmp_path / "a" / "whole", tmp_path / "whole", inputs)
+    pieces, scratch = tmp_path / "a" / "pieces", tmp_path / "pieces"
+    for step in (38, 75, 76):  # amid what a point of the curves is the mean over, and right after it
+        with pytest.raises(Killed):
+            run(stage, pieces, scratch, inputs, killed_at(step))
+        assert latest(scratch / "trl") == scratch / "trl" / f"checkpoint-{step - 1}"
+        assert len(list((scratch / "trl").glob("checkpoint-*"))) <= 2
+    seen: list[float] = []
+    run(stage, pieces, scratch, inputs, lambda done, _, what: seen.append(done) if what == "training steps" else None)
+    assert seen == list(range(76, 114))
+    assert tiny.adapter_bytes(whole) == tiny.adapter_bytes(pieces)
+    assert (whole / "history.parquet").read_bytes() == (pieces / "history.parquet").read_bytes()
+    assert (whole / "training.json").read_bytes() == (pieces / "training.json").read_bytes()
+    steps = pl.read_parquet(pieces / "history.parquet").filter(metric="loss")["step"].to_list()
+    assert steps == sorted(set(steps))
+    assert {p.name for p in scratch.iterdir()} <= {"log_probs"}  # of DPO's reference
+    assert (pieces / "runs").is_dir()
+
+
+def test_a_checkpoint_that_was_interrupted_itself_is_none(tmp_path: Path) -> None:
+    for step in (9, 10, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    assert latest(tmp_path) is None
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}" / "unlogged.json").write_text("{}")
+    assert latest(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_no_checkpoint_is_written_before_its_time(base: Path, tmp_path: Path) -> None:
+    inputs = {"policy": base, "data": tiny.demonstrations(tmp_path / "d")}
+    with pytest.raises(Killed):
+        run(Sft.model_validate(SETTINGS), tmp_path / "a" / "b", tmp_path / "s", inputs, killed_at(30))
+    assert latest(tmp_path / "s" / "trl") is None
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from datatrial.records import Runtime
+from datatrial.training import _checkpoints
+from datatrial.training.sft import Sft
+_checkpoints.SECONDS = 0.2
+base, data, out, scratch = map(Path, sys.argv[1:5])
+Sft.model_validate(eval(sys.argv[5])).run({"policy": base, "data": data}, out, Runtime(scratch=scratch))
+"""
+
+
+def test_after_sigkill_at_any_time_the_adapter_is_the_same(base: Path, tmp_path: Path) -> None:
+    data = tiny.demonstrations(tmp_path / "d")
+    stage = {**SETTINGS, "epochs": 60}
+    whole = run(Sft.model_validate(stage), tmp_path / "a" / "whole", tmp_path / "w", {"policy": base, "data": data})
+    out, scratch = tmp_path / "a" / "killed", tmp_path / "s"
+    out.mkdir()
+    scratch.mkdir()
+    program = [sys.executable, "-c", PROGRAM, *map(str, (base, data, out, scratch)), repr(stage)]
+    first = subprocess.Popen(program, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    until = time.monotonic() + 120
+    while latest(scratch / "trl") is None and first.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert first.poll() is None  # there was something left to do
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (out / "adapter").exists()
+    run(Sft.model_validate(stage), out, scratch, {"policy": base, "data": data})
+    assert tiny.adapter_bytes(whole) == tiny.adapter_bytes(out)
+    assert (whole / "history.parquet").read_bytes() == (out / "history.parquet").read_bytes()
