@@ -172,7 +172,7 @@ class _Planner:
             inputs = {"policy": policy, "data": self._data(entry.target, self.study.seed_of(entry, seed))}
             stage = self.study.stage(entry, seed)
             for name, task in stage.reads_beforehand().items():
-                inputs[name] = self._step(task, f"{name} of {label}, seed {seed}", dict(inputs))
+                inputs[name] = self._step(task, f"{name} of {policy.label} on {entry.target}", dict(inputs))
             policy = self._step(stage, f"{label}, seed {seed}", inputs)
             stages.append((entry, policy))
         return policy, tuple(stages)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import polars as pl
 from pydantic import Field
 
 from datatrial.component import Component, not_set
@@ -38,6 +37,8 @@ class ReferenceLogProbs(Component):
     max_prompt_length: int | None = Field(None, gt=0, exclude_if=not_set)
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        import polars as pl
+
         from datatrial.policies import load_policy, longest_input
         from datatrial.tables import Table
 
@@ -58,6 +59,8 @@ class ReferenceLogProbs(Component):
 
 def read_log_probs(result: Path) -> LogProbs:
     """Of each row of the data set; NaN where there are none."""
+    import polars as pl
+
     return pl.read_parquet(result / _FILE).fill_null(math.nan).rows()
 
 

@@ -27,8 +27,9 @@ def test_plan_shows_what_arms_share(datatrial, tiny):
     assert {step["state"] for step in plan["steps"]} == {"new"}
     assert len(steps) == len(plan["steps"])
     # 5 data sets, 1 model, 2 seeds × (sft, dpo), 2 benchmarks × (base + 2 arms × 2 seeds); 2 data sets are trained on
-    # and audited, also against the texts of the 2 benchmarks; of 2 arms × 2 seeds it is measured how far they moved
-    assert len(steps) == 5 + 1 + 4 + 10 + 2 + 2 + 4
+    # and audited, also against the texts of the 2 benchmarks; of 2 arms × 2 seeds it is measured how far they moved;
+    # DPO's references are the 2 SFT policies
+    assert len(steps) == 5 + 1 + 4 + 10 + 2 + 2 + 4 + 2
 
 
 def test_overrides_reach_the_plan(datatrial, tiny):
@@ -38,7 +39,8 @@ def test_overrides_reach_the_plan(datatrial, tiny):
 
     before, after = digests(), digests("training.dpo.beta=0.5")
     changed = {label for label in before if before[label] != after[label]}
-    assert changed == {label for label in before if "dpo" in label}
+    assert changed == {label for label in before if "dpo" in label}  # not the reference's log-probabilities
+    assert "reference of sft careful, seed 0 on pairs" in before
     assert "seed 2" in " ".join(digests("seeds=[2]"))
 
 

@@ -210,7 +210,8 @@ def _downloads(estimates: Estimates) -> Iterator[str]:
 def _formula(device: Device | None, endpoints: Sequence[Detectable]) -> str:
     lines = [
         "FLOPs: 2 for each parameter and token forward, as many back through frozen weights, and again where gradients "
-        "are checkpointed; attention and head on top. Tokens are counted without padding, FLOPs with it."
+        "are checkpointed; attention and head on top. Tokens are those of every text, FLOPs those of what is computed: "
+        "no padding, and prompts once."
     ]
     if device:
         shares: dict[Use, float] = dict(device.utilization)
