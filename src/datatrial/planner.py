@@ -14,8 +14,11 @@ from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
 from datatrial.evaluation._base import Benchmark
 from datatrial.externals import Lock, Resolver, default_hub_root
+from datatrial.models.from_scratch import FromScratch
+from datatrial.records import Resources
 from datatrial.steps import ArmRun, Plan, RewardModelRun, Stages
 from datatrial.study import ArmStage, Study
+from datatrial.training._base import Stage
 from datatrial.variants import written_out
 
 T = TypeVar("T")
@@ -89,7 +92,17 @@ class _Planner:
             externals = {name: self.resolver.resolve(need) for name, need in task.needs().items()}
         except DatatrialError as error:
             raise StudyError([Problem(label, str(error))]) from error
-        return Step(task, {**dict(self._parts(task)), **(inputs or {})}, externals, label)  # type: ignore[arg-type]
+        read = {**dict(self._parts(task)), **(inputs or {})}
+        return Step(task, read, externals, label, self._resources(task))  # type: ignore[arg-type]
+
+    def _resources(self, task: Component) -> Resources:
+        declared = self.study.resources
+        if isinstance(task, Stage | FromScratch):
+            return declared.training.of_step(runs_model=True)
+        ranks = any(part.what == "reward_model" for part in task.reads().values())
+        if isinstance(task, Benchmark | Drift) or ranks:
+            return declared.scoring.of_step(runs_model=True)
+        return declared.other.of_step(runs_model=False)
 
     def _parts(self, task: Component) -> Iterator[tuple[str, Step]]:
         """What a component reads of the study, under its names for it."""

@@ -21,11 +21,12 @@ class InProcess:
 
     def wait(self) -> Iterable[Event]:
         work = self.queue.pop(0)
+        started = Event("started", work.digest)
         try:
             self.store.build(work, Runtime())
         except Exception as error:
-            return [Event("failed", work.digest, str(error))]
-        return [Event("done", work.digest)]
+            return [started, Event("failed", work.digest, str(error))]
+        return [started, Event("done", work.digest)]
 
 
 @pytest.fixture

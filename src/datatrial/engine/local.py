@@ -39,6 +39,7 @@ class LocalExecutor:
         device, gpus = _devices(device)
         self.jobs = slots(jobs, device)
         self.workers = [_Worker(store, device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
+        self.begun: list[Event] = []
 
     @property
     def slots(self) -> int:
@@ -55,8 +56,12 @@ class LocalExecutor:
         worker = next(w for w in self.workers if w.work is None)
         worker.attempt = 1
         worker.start(work)
+        self.begun.append(Event("started", work.digest))
 
     def wait(self) -> Iterable[Event]:
+        if self.begun:
+            begun, self.begun = self.begun, []
+            return begun
         busy = {w.conn: w for w in self.workers if w.work is not None and w.conn is not None}
         return [self._event(busy[cast("Connection[object, Reply]", conn)]) for conn in wait(list(busy))]
 

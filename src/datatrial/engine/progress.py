@@ -16,7 +16,13 @@ from datatrial.engine.schedule import Event
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 
-ENDED = {"done": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow"), "retried": ("↻", "yellow")}
+MARKS = {
+    "done": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "skipped": ("–", "yellow"),
+    "retried": ("↻", "yellow"),
+    "held": ("!", "yellow"),
+}
 
 
 class Estimate:
@@ -85,11 +91,13 @@ class ProgressDisplay:
             return
         self.estimate.note(event)
         if event.change == "started":
-            self.running += 1
-            self.bars[step.digest] = self.progress.add_task(f"  {escape(step.label)}", total=None, count="")
+            self._begun(step)
         elif event.change == "progress":
             count = f"{event.done:,.0f}/{event.total:,.0f} {event.message}" if event.total else event.message
             self.progress.update(self.bars[step.digest], completed=event.done, total=event.total or None, count=count)
+        elif event.change in ("retried", "held"):
+            self._print(MARKS[event.change], " ", step.label)
+            self._print(f"  {event.message}")
         else:
             self._ended(event, step)
         waiting = self.total - self.done - self.failed - self.running
@@ -99,19 +107,23 @@ class ProgressDisplay:
         count = f"about {clock(left)} left" if left else f"{clock(time.monotonic() - self.begun)} so far"
         self.progress.update(self.overall, description=state, completed=self.done + self.failed, count=count)
 
+    def _begun(self, step: Step) -> None:
+        if step.digest not in self.bars:  # else it was lost with its worker, and begins anew
+            self.running += 1
+            self.bars[step.digest] = self.progress.add_task(f"  {escape(step.label)}", total=None, count="")
+
     def _ended(self, event: Event, step: Step) -> None:
-        if event.change != "retried":
-            bar = self.bars.pop(step.digest, None)
-            if bar is not None:
-                self.running -= 1
-                self.progress.remove_task(bar)
-            self.done += event.change == "done"
-            self.failed += event.change in ("failed", "skipped")
+        bar = self.bars.pop(step.digest, None)
+        if bar is not None:
+            self.running -= 1
+            self.progress.remove_task(bar)
+        self.done += event.change == "done"
+        self.failed += event.change in ("failed", "skipped")
         took = self.estimate.started.get(step.digest)
         seconds = f" {clock(time.monotonic() - took)}" if took and event.change == "done" else ""
-        count = f"{self.done + self.failed}/{self.total} " if event.change != "retried" else ""
+        count = f" {self.done + self.failed}/{self.total} "
         # One line at once: on a terminal, live bars are drawn anew after each print.
-        self._print(ENDED[event.change], (f" {count}", "dim"), step.label, (seconds, "dim"))
+        self._print(MARKS[event.change], (count, "dim"), step.label, (seconds, "dim"))
         if event.message:
             self._print(f"  {event.message}")
             if event.change == "failed":

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from datatrial.engine.environment import environment, memory_peak, reset_memory_peak
 from datatrial.engine.step import External, Step, Task
 from datatrial.errors import StoreError
-from datatrial.records import Runtime, read_json
+from datatrial.records import Resources, Runtime, read_json
 
 Record = dict[str, Any]
 RUNS = "runs"  # a folder of a result with logs of its making: times are in them and in their names, so no checksums
@@ -25,14 +25,20 @@ RUNS = "runs"  # a folder of a result with logs of its making: times are in them
 
 @dataclass(frozen=True)
 class Work:
-    """A step as a worker gets it: its inputs are paths already, and no other step is attached."""
+    """A step as a worker gets it: its inputs are named by where they lie in a store, and no other step is attached."""
 
     task: Task
     recipe: dict[str, Any]
     digest: str
     label: str
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, str]
     externals: Mapping[str, External]
+    resources: Resources
+
+    @property
+    def key(self) -> str:
+        """Where its result lies in a store."""
+        return f"{self.task.kind}/{self.digest}"
 
 
 class Store:
@@ -58,8 +64,16 @@ class Store:
             reason = error.strerror or str(error)
             raise StoreError(f"cannot write to the store {self.root}: {reason}; name another with --store") from error
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def path(self, step: Step | Work) -> Path:
-        return self.root / step.task.kind / step.digest
+        """The folder of a step's result."""
+        return self.at(step.key)
+
+    def at(self, key: str) -> Path:
+        """The folder of the result that lies there."""
+        return self.root / key
 
     def log(self, step: Step | Work) -> Path:
         return self.root / "logs" / f"{step.task.kind}-{step.digest}.log"
@@ -81,7 +95,8 @@ class Store:
         with suppress(OSError):  # a full disk may be why it failed
             self.log(step).with_suffix(".failed").write_text(reason)
 
-    def forget_failure(self, step: Step) -> None:
+    def note_success(self, step: Step) -> None:
+        """Take note that the step has a result now, and forget that it failed."""
         self.log(step).with_suffix(".failed").unlink(missing_ok=True)
 
     def failure(self, step: Step) -> str | None:
@@ -107,8 +122,8 @@ class Store:
         return self.root / "scratch" / f"{step.task.kind}-{step.digest}"
 
     def work(self, step: Step) -> Work:
-        inputs = {name: self.path(dep) for name, dep in step.inputs.items()}
-        return Work(step.task, step.recipe, step.digest, step.label, inputs, step.externals)
+        inputs = {name: dep.key for name, dep in step.inputs.items()}
+        return Work(step.task, step.recipe, step.digest, step.label, inputs, step.externals, step.resources)
 
     def build(self, work: Work, runtime: Runtime) -> Path:
         """Run the step into a private folder, then rename it into place: a crash leaves no half result.
@@ -142,8 +157,9 @@ class Store:
         part.mkdir(parents=True)
         started, clock = datetime.now(UTC), time.monotonic()
         reset_memory_peak()
+        inputs = {name: self.at(key) for name, key in work.inputs.items()}
         located = {name: external.locate() for name, external in work.externals.items()}
-        work.task.run({**work.inputs, **located}, part, runtime)
+        work.task.run({**inputs, **located}, part, runtime)
         record: Record = {
             "recipe": work.recipe,
             "label": work.label,
