@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
@@ -18,14 +19,37 @@ import psutil
 
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
-from datatrial.engine.worker import Greeting, Reply
+from datatrial.engine.worker import Greeting, Reply, last_words
 from datatrial.errors import DatatrialError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-TAIL_LINES = 15  # of a dead worker's log
 WORKERS_LOG = "workers.log"  # what workers print outside of steps
 ATTEMPTS = 2  # of a step whose worker died
 WORKER_MEMORY = 1.5 * 2**30  # bytes of the machine's memory that a worker on a CPU is counted with
+
+
+@dataclass(frozen=True)
+class Here:
+    """This machine as the place where steps run."""
+
+    jobs: int | None = None
+    device: str = "auto"
+
+    def check(self) -> str:
+        """Make sure that there is such a device; nothing is to be watched anywhere.
+
+        Raises: DatatrialError when there is none.
+        """
+        check_device(self.device)
+        return ""
+
+    @property
+    def slots(self) -> int:
+        """How many steps run at once."""
+        return slots(self.jobs, self.device)
+
+    def executor(self, store: Store) -> "LocalExecutor":
+        return LocalExecutor(store, self.jobs, self.device)
 
 
 class LocalExecutor:
@@ -84,14 +108,8 @@ class LocalExecutor:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
-        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{self._tail(work)}")
-
-    def _tail(self, work: Work) -> str:
-        """The last lines of the step's log, or of the workers' own where the step has not printed anything."""
-        logs = (self.store.log(work), self.store.root / "logs" / WORKERS_LOG)
-        texts = [log.read_text(errors="replace").strip() for log in logs if log.exists()]
-        lines = next((text for text in texts if text), "(empty)").splitlines()
-        return "\n".join(lines[-TAIL_LINES:])
+        words = last_words(self.store.log(work), self.store.root / "logs" / WORKERS_LOG)
+        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{words}")
 
 
 class _Worker:

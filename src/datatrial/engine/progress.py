@@ -46,7 +46,7 @@ class Estimate:
             self.share_done[event.digest] = event.done / event.total
         elif event.change in ("done", "failed", "skipped"):
             step = self.steps.pop(event.digest, None)
-            if step and event.change == "done":
+            if step and event.change == "done" and event.digest in self.started:
                 self.seconds[step.task.kind].append(time.monotonic() - self.started[event.digest])
 
     def left(self, slots: int) -> float | None:

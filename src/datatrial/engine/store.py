@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -66,6 +67,18 @@ class Store:
 
     def __str__(self) -> str:
         return str(self.root)
+
+    def mark(self) -> str:
+        """Leave a mark by which another machine can tell that it sees this very store."""
+        mark = f"seen-{uuid4().hex}"
+        (self.root / "locks" / mark).write_bytes(b"")
+        return mark
+
+    def shows(self, mark: str) -> bool:
+        return (self.root / "locks" / mark).exists()
+
+    def unmark(self, mark: str) -> None:
+        (self.root / "locks" / mark).unlink(missing_ok=True)
 
     def path(self, step: Step | Work) -> Path:
         """The folder of a step's result."""
