@@ -9,6 +9,7 @@ from datatrial.benchmark_texts import BenchmarkTexts
 from datatrial.component import Component
 from datatrial.data_audit import DataAudit
 from datatrial.drift import Drift
+from datatrial.engine.remote import store_at
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
@@ -26,12 +27,12 @@ DEFAULT_STORE = Path(".datatrial")
 
 
 def plan(study: Study | str | Path, store: str | Path = DEFAULT_STORE, overrides: Sequence[str] = ()) -> Plan:
-    """The plan of a study (or of its YAML file), without asking the hub; `Store(store).has(step)` says what is done.
+    """The plan of a study (or of its YAML file), without asking the hub; `store_at(store).has(step)` says what is done.
 
     Raises: StudyError with every problem of the study.
     """
     study = loaded(study, overrides)
-    return plan_of(study, resolver_of(study, Store(Path(store))))
+    return plan_of(study, resolver_of(study, store_at(store)))
 
 
 def loaded(study: Study | str | Path, overrides: Sequence[str]) -> Study:

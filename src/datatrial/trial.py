@@ -10,6 +10,7 @@ from datatrial.component import Component, did_you_mean
 from datatrial.engine import schedule
 from datatrial.engine.local import Here
 from datatrial.engine.ray import OnRay
+from datatrial.engine.remote import store_at
 from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
@@ -71,7 +72,7 @@ def prepare(
     """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
     place = _place(executor, address, jobs, device)
     study = loaded(study, overrides)
-    kept = Store(Path(store))
+    kept = store_at(store)
     return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, place)
 
 
@@ -101,7 +102,7 @@ def prepare_audits(
     Raises: StudyError for a name that no audit is about, besides what `run` raises.
     """
     study = loaded(study, overrides)
-    kept = Store(Path(store))
+    kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept, ask_hub=True))
     if not plan.audits:
         raise StudyError([Problem("audits", "the study has none, or trains on no data set")])
@@ -176,7 +177,7 @@ def results_of(
     Raises: StudyError for a bad study.
     """
     study = loaded(study, overrides)
-    kept = Store(Path(store))
+    kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept))
     unfinished = {step.digest: kept.failure(step) or "not run yet" for step in plan.steps if not kept.has(step)}
     summary = plan.summary(unfinished, redact=redact)

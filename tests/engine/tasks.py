@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datatrial.errors import DataError
-from datatrial.records import Runtime
+from datatrial.records import ModelRef, Runtime
 
 
 @dataclass(frozen=True)
@@ -132,3 +132,17 @@ class Where:
                 file.write(f"{context.get_node_id()}\n")
         while self.began and len(Path(self.began).read_text().split()) == 1:
             time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Refer:
+    """A model whose weights are those of its input."""
+
+    text: str
+    kind: str = "refer"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "text": self.text}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        ModelRef(str(inputs["base"])).relative_to(out).write(out)

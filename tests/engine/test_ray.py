@@ -11,6 +11,7 @@ import pytest
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor
 from datatrial.engine.ray import OnRay, RayExecutor
+from datatrial.engine.remote import RemoteStore
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
@@ -24,13 +25,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head node, and a second one that has a `tape`; joined."""
+def cluster(tmp_path_factory) -> Iterator[Any]:
+    """A head node, and a second one that has a `tape`, each with its own cache of remote stores; joined."""
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    made.add_node(num_cpus=2, resources={"tape": 2})
+    caches = tmp_path_factory.mktemp("caches")
+    head = {"num_cpus": 2, "include_dashboard": False, "env_vars": {"DATATRIAL_CACHE": str(caches / "head")}}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=2, resources={"tape": 2}, env_vars={"DATATRIAL_CACHE": str(caches / "tape")})
+    made.caches = caches
     ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
     yield made
     ray.shutdown()
@@ -183,6 +187,25 @@ def test_a_node_that_does_not_see_the_store_is_named(cluster, store, tmp_path):
     step = Step(Write("x"))
     seen = go(kept, step)
     assert "does not see the store" in seen.outcome.failed[step.digest]
+
+
+def test_nodes_need_not_share_a_disk_where_the_store_is_remote(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATATRIAL_CACHE", str(tmp_path / "driver"))
+    store = RemoteStore(f"file://{tmp_path}/bucket/studies")
+    store.open()
+    first = on_tape(Write("a"), "first")
+    bad = on_tape(Fail("kill"), "bad")
+    on_head = Resources(custom={"node:__internal_head__": 0.001})
+    goal = Step(Write("b"), {"x": first}, label="goal", resources=on_head)
+    seen = go(store, goal, bad)
+    assert seen.outcome.done == {first.digest, goal.digest}
+    assert "the last words of the worker" in seen.outcome.failed[bad.digest]
+    [made] = (cluster.caches / "tape" / "stores").glob(f"*/{first.key}/text")
+    [read] = (cluster.caches / "head" / "stores").glob(f"*/{first.key}/text")
+    assert made.read_text() == read.read_text() == "a"
+    assert not list((tmp_path / "driver").glob(f"stores/*/{first.key}"))
+    assert (store.path(goal) / "text").read_text() == "ba"
+    assert "Traceback" not in store.read_log(goal)
 
 
 def test_an_address_where_no_cluster_answers_is_named(monkeypatch):

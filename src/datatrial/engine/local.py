@@ -23,7 +23,6 @@ from datatrial.engine.worker import Greeting, Reply, last_words
 from datatrial.errors import DatatrialError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-WORKERS_LOG = "workers.log"  # what workers print outside of steps
 ATTEMPTS = 2  # of a step whose worker died
 WORKER_MEMORY = 1.5 * 2**30  # bytes of the machine's memory that a worker on a CPU is counted with
 
@@ -108,7 +107,8 @@ class LocalExecutor:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
-        words = last_words(self.store.log(work), self.store.root / "logs" / WORKERS_LOG)
+        self.store.keep_log(work)
+        words = last_words(self.store.read_log(work), _log_of_workers(self.store).read_text(errors="replace"))
         return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{words}")
 
 
@@ -132,7 +132,7 @@ class _Worker:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs, (self.store.root / "logs" / WORKERS_LOG).open("ab") as log:
+        with theirs, _log_of_workers(self.store).open("ab") as log:
             # A process of its own session, not multiprocessing's: Ctrl-C does not reach it, and a script that uses
             # the Python API is not imported again.
             self.process = subprocess.Popen(
@@ -145,7 +145,7 @@ class _Worker:
                 env={**os.environ, **worker_environment(self.device, self.gpu)},
             )
         self.conn = Connection(ours.detach())
-        self.conn.send(Greeting(self.store.root, self.device, sys.path, os.getpid()))
+        self.conn.send(Greeting(self.store, self.device, sys.path, os.getpid()))
 
     def exit_reason(self) -> str:
         assert self.process is not None
@@ -165,6 +165,11 @@ class _Worker:
         if self.conn is not None:
             self.conn.close()
         self.process = self.conn = self.work = None
+
+
+def _log_of_workers(store: Store) -> Path:
+    """Where workers print what is no step's."""
+    return store.root / "logs" / "workers.log"
 
 
 def worker_environment(device: str, gpu: str | None) -> dict[str, str]:

@@ -127,7 +127,7 @@ class ProgressDisplay:
         if event.message:
             self._print(f"  {event.message}")
             if event.change == "failed":
-                self._print(f"  its log: {self.store.log(step)}")
+                self._print(f"  its log: {self.store.log_place(step)}")
 
     def _print(self, *parts: str | tuple[str, str]) -> None:
         self.progress.console.print(Text.assemble(*parts), soft_wrap=True)

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, cast
@@ -17,6 +18,7 @@ from datatrial.records import Resources
 
 LOSSES = 10  # of nodes under one step: machines that may be taken away at any time are the cheap ones
 POLL_SECONDS = 0.2  # between two looks into the mailbox
+LOG_SECONDS = 30  # for a node to send the log of a worker that died
 REACH_SECONDS = 5  # to answer at an address: Ray itself tries for minutes, then ends the process
 AT_LEAST = 16  # steps handed over to a cluster that has nothing yet: it may grow with what waits
 # Where nodes find what was fetched beforehand, if the driver was told.
@@ -162,6 +164,14 @@ class RayExecutor:
         except ray.exceptions.RayError as error:
             self._lost(flight, error)
 
+    def _keep_log(self, flight: _Flight) -> None:
+        """Have the node of a worker that died send the log, which may be on that node alone."""
+        ray = _ray()
+        if flight.node:
+            keep = ray.remote(_keep_log).options(num_cpus=0, scheduling_strategy=_on_node(flight.node), max_retries=0)
+            with suppress(ray.exceptions.RayError):
+                ray.get(keep.remote(self.store, flight.work), timeout=LOG_SECONDS)
+
     def _failed(self, flight: _Flight, reason: str) -> None:
         self.events.append(Event("failed", flight.work.digest, reason))
 
@@ -173,8 +183,9 @@ class RayExecutor:
         else:
             again = replace(flight, crashes=flight.crashes + 1)
             reason, enough = _how_it_died(error), again.crashes >= ATTEMPTS
+            self._keep_log(flight)
         if enough:
-            words = last_words(self.store.log(flight.work))
+            words = last_words(self.store.read_log(flight.work))
             times = "twice" if again.crashes else f"{again.losses} times"
             self._failed(flight, f"{reason}, {times}; the end of its log:\n{words}")
         else:
@@ -184,11 +195,18 @@ class RayExecutor:
 
 def _mailbox(name: str) -> Any:
     ray = _ray()
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    # Not `soft`: Ray then puts an actor anywhere, such as on a node that will be lost.
-    here = affinity(ray.get_runtime_context().get_node_id(), soft=False)
+    here = _on_node(ray.get_runtime_context().get_node_id())
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
     return ray.remote(Mailbox).options(name=f"datatrial mailbox {name}", **options).remote()
+
+
+def _on_node(node: str) -> Any:
+    # Not `soft`: Ray then puts an actor anywhere, such as on a node that will be lost.
+    return _ray().util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def _keep_log(store: Store, work: Work) -> None:
+    store.keep_log(work)
 
 
 def _how_it_died(error: Exception) -> str:

@@ -56,5 +56,5 @@ def _do(store: Store, mark: str, work: Work, device: str, tell: Callable[[Reply]
         place = f"{platform.node()} does not see the store {store} of this run"
         return Reply("failed", f"{place}: put it where every node has it, or name one such as s3://bucket/folder")
     # What stands in Ray's own log of this step: the dashboard shows it there.
-    print(f"{work.label or work.key}: its log is {store.log(work)}", flush=True)
+    print(f"{work.label or work.key}: its log is {store.log_place(work)}", flush=True)
     return build(store, work, device, tell)

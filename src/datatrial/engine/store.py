@@ -37,6 +37,10 @@ class Work:
     resources: Resources
 
     @property
+    def name(self) -> str:
+        return f"{self.task.kind}-{self.digest}"
+
+    @property
     def key(self) -> str:
         """Where its result lies in a store."""
         return f"{self.task.kind}/{self.digest}"
@@ -89,10 +93,30 @@ class Store:
         return self.root / key
 
     def log(self, step: Step | Work) -> Path:
-        return self.root / "logs" / f"{step.task.kind}-{step.digest}.log"
+        """Where this machine writes what the step prints."""
+        return self.root / "logs" / f"{step.name}.log"
+
+    def log_place(self, step: Step | Work) -> str:
+        """Where people find it."""
+        return str(self.log(step))
+
+    def read_log(self, step: Step | Work) -> str:
+        """What the step has printed so far; empty if nothing."""
+        return self.log(step).read_text(errors="replace") if self.log(step).exists() else ""
+
+    @contextmanager
+    def logged(self, work: Work) -> Iterator[None]:
+        """Around what writes the step's log, so that the log gets to where others read it."""
+        yield
+
+    def keep_log(self, work: Work) -> None:
+        """Copy what this machine has of a step's log to where others read it: a worker that died could not."""
 
     def has(self, step: Step | Work) -> bool:
-        return (self.path(step) / "record.json").exists()
+        return self._is_here(step)
+
+    def _is_here(self, step: Step | Work) -> bool:
+        return (self.root / step.key / "record.json").exists()
 
     def record(self, step: Step | Work) -> Record:
         record: Record = read_json(self.path(step) / "record.json")
@@ -100,7 +124,7 @@ class Store:
 
     def forget(self, step: Step) -> None:
         """Remove the result of a step, and what it could go on from."""
-        shutil.rmtree(self.path(step), ignore_errors=True)
+        shutil.rmtree(self.root / step.key, ignore_errors=True)
         shutil.rmtree(self._scratch(step), ignore_errors=True)
 
     def note_failure(self, step: Step, reason: str) -> None:
@@ -129,10 +153,10 @@ class Store:
             return True
 
     def _lock(self, step: Step | Work) -> Path:
-        return self.root / "locks" / f"{step.task.kind}-{step.digest}.lock"
+        return self.root / "locks" / f"{step.name}.lock"
 
     def _scratch(self, step: Step | Work) -> Path:
-        return self.root / "scratch" / f"{step.task.kind}-{step.digest}"
+        return self.root / "scratch" / step.name
 
     def work(self, step: Step) -> Work:
         inputs = {name: dep.key for name, dep in step.inputs.items()}
@@ -145,11 +169,11 @@ class Store:
         """
         with self._locked(work, runtime):
             scratch = self._scratch(work)
-            if not self.has(work):
+            if not self._is_here(work):
                 scratch.mkdir(parents=True, exist_ok=True)
-                self._build_alone(work, self.path(work), replace(runtime, scratch=scratch))
+                self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
             shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
-        return self.path(work)
+        return self.root / work.key
 
     @contextmanager
     def _locked(self, work: Work, runtime: Runtime) -> Iterator[None]:

@@ -32,7 +32,7 @@ TAIL_LINES = 15  # of a dead worker's log
 class Greeting:
     """What a worker is told first."""
 
-    store: Path
+    store: "Store"
     device: str
     path: list[str]  # the parent's sys.path, so that its tasks can be unpickled here
     parent: int
@@ -55,9 +55,9 @@ def main(fd: int) -> None:
     assert isinstance(greeting, Greeting)
     sys.path[:] = greeting.path
     threading.Thread(target=_leave_with_parent, args=(greeting.parent,), daemon=True).start()
-    from datatrial.engine.store import Store, Work
+    from datatrial.engine.store import Work
 
-    store = Store(greeting.store)
+    store = greeting.store
     while True:
         try:
             work = conn.recv()
@@ -69,7 +69,7 @@ def main(fd: int) -> None:
 
 def build(store: "Store", work: "Work", device: str, tell: Callable[[Reply], object]) -> Reply:
     """Do a step, with all that is printed in its log; how it ended."""
-    with _output_to(store.log(work)):
+    with store.logged(work), _output_to(store.log(work)):
         try:
             store.build(work, Runtime(device, _Progress(tell), store.root / "cache"))
             return Reply("done")
@@ -104,10 +104,9 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line}"
 
 
-def last_words(*logs: Path) -> str:
+def last_words(*logs: str) -> str:
     """The last lines of the first of these logs in which anything stands."""
-    texts = [log.read_text(errors="replace").strip() for log in logs if log.exists()]
-    lines = next((text for text in texts if text), "(empty)").splitlines()
+    lines = next((log.strip() for log in logs if log.strip()), "(empty)").splitlines()
     return "\n".join(lines[-TAIL_LINES:])
 
 
