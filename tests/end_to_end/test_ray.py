@@ -19,11 +19,10 @@ TRAINING_NODE = "resources: {training: {custom: {trainer: 1}}}\n"
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster():
     """A head that trains nothing, and no second node yet; joined."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
     yield made

@@ -1,6 +1,5 @@
 """A real Ray cluster of two nodes on this machine, which share a store."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ def cluster(tmp_path_factory) -> Iterator[Any]:
     """A head node, and a second one that has a `tape`, each with its own cache of remote stores; joined."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     caches = tmp_path_factory.mktemp("caches")
     head = {"num_cpus": 2, "include_dashboard": False, "env_vars": {"DATATRIAL_CACHE": str(caches / "head")}}
     made = Cluster(initialize_head=True, head_node_args=head)
