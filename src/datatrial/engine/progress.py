@@ -85,9 +85,9 @@ class ProgressDisplay:
         self.estimate = Estimate(steps, store)
         self.total, self.done, self.failed, self.running = len(self.estimate.kinds), 0, 0, 0
         self.bars: dict[str, TaskID] = {}
-        self.begun = time.monotonic()
+        self.begun, self.live = time.monotonic(), console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.fields[count]}"))
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.progress = Progress(*columns, console=console, disable=not self.live)
         self.overall = self.progress.add_task("", total=self.total, count="")
 
     def __enter__(self) -> Self:
@@ -112,7 +112,7 @@ class ProgressDisplay:
             self._print(f"  {event.message}")
         else:
             self._ended(event, step)
-        if self.console.is_terminal:
+        if self.live:
             self._count()
 
     def _count(self) -> None:
