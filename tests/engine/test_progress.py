@@ -74,6 +74,12 @@ def test_a_step_that_begins_anew_is_counted_once_and_from_the_beginning(store, n
     assert estimate.left(1) == pytest.approx(2 * 10)
 
 
+def test_a_step_that_was_not_planned_does_no_harm(store, now):
+    planned, other = Step(Write("planned")), Step(Write("other"), label="other")
+    text = shown(store, [planned], [(Event("started", other.digest), other), (Event("done", other.digest), other)])
+    assert "other" in text
+
+
 def test_a_kind_of_which_nothing_is_known_is_taken_for_an_average_one(store, now):
     known, unknown = Step(Write("x")), Step(Fail("data"))
     estimate = Estimate([known, unknown], store)

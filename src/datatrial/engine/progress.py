@@ -51,9 +51,10 @@ class Estimate:
         if event.change == "started":
             self.started[event.digest] = time.monotonic()
             self.share_done.pop(event.digest, None)
-            if event.digest not in self.running:  # else it was lost, and begins anew
-                self.running[event.digest] = self.kinds[event.digest]
-                self.waiting[self.kinds[event.digest]] -= 1
+            kind = self.kinds.get(event.digest)  # none of a summary over fewer steps than planned
+            if kind and event.digest not in self.running:  # else it was lost, and begins anew
+                self.running[event.digest] = kind
+                self.waiting[kind] -= 1
         elif event.change == "progress" and event.total:
             self.share_done[event.digest] = event.done / event.total
         elif event.change in ("done", "failed", "skipped") and (kind := self.kinds.pop(event.digest, None)):
