@@ -14,7 +14,7 @@ from datatrial.engine.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrial[ray]'")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 TRAINING_NODE = "resources: {training: {custom: {trainer: 1}}}\n"
 
 

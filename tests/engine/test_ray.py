@@ -1,5 +1,6 @@
 """A real Ray cluster of two nodes on this machine, which share a store."""
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError
 from datatrial.records import Resources
+from datatrial.trial import prepare
 from tests.engine.tasks import Fail, Where, Write
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrial[ray]'")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,29 @@ def test_nodes_need_not_share_a_disk_where_the_store_is_remote(cluster, tmp_path
     assert not list((tmp_path / "driver").glob(f"stores/*/{first.key}"))
     assert (store.path(goal) / "text").read_text() == "ba"
     assert "Traceback" not in store.read_log(goal)
+
+
+def test_that_ray_is_not_installed_is_told_with_the_command_that_does_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DatatrialError, match=r"pip install 'datatrial\[ray\]'"):
+        OnRay().check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"executor": "dask"}, "the executor should be one of local, ray, not 'dask'"),
+        ({"address": "host:6379"}, "add --executor ray"),
+    ],
+)
+def test_where_steps_cannot_run_is_refused_before_anything_else(tmp_path, arguments, message):
+    with pytest.raises(DatatrialError, match=message):
+        prepare(tmp_path / "absent.yaml", tmp_path / "store", **arguments)
+
+
+def test_a_device_that_ray_knows_nothing_of_is_refused():
+    with pytest.raises(DatatrialError, match="auto, cpu or cuda, not 'mps'"):
+        OnRay(device="mps").check()
 
 
 def test_an_address_where_no_cluster_answers_is_named(monkeypatch):

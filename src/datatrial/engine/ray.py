@@ -237,10 +237,8 @@ def _join(address: str | None) -> str:
         joined = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (Exception, SystemExit) as error:
         where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
-        token = (
-            "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its nodes" if address else ""
-        )
-        raise DatatrialError(f"cannot {where}: {explain(error)}{token}") from error
+        token = "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its nodes"
+        raise DatatrialError(f"cannot {where}: {explain(error)}{f'; {token}' if address else ''}") from error
     return f"http://{joined.dashboard_url}" if joined.dashboard_url else ""
 
 

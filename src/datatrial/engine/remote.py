@@ -178,7 +178,8 @@ class RemoteStore(Store):
             unsent.parent.mkdir(exist_ok=True)
             unsent.touch()
             super().build(work, runtime)
-            self._send(work.key)
+            if not self._is_stored(work.key):  # else another machine was faster
+                self._send(work.key)
             unsent.unlink(missing_ok=True)
         return self.root / work.key
 
