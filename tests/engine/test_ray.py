@@ -10,7 +10,7 @@ import pytest
 
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor
-from datatrial.engine.ray import OnRay, RayExecutor
+from datatrial.engine.ray import LOSSES, OnRay, RayExecutor, _Flight
 from datatrial.engine.remote import RemoteStore
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step
@@ -162,7 +162,7 @@ def test_resources_that_no_node_has_are_told_once_and_the_step_waits_for_them(cl
         if event.change == "held":
             joined.append(cluster.add_node(num_cpus=1, num_gpus=1, memory=10**13, resources={"tape": 1, "a100": 4}))
 
-    seen = go(store, *steps, during=help_out, executor=RayExecutor(store, device="cuda"))
+    seen = go(store, *steps, during=help_out)
     cluster.remove_node(joined[0])
     assert seen.of("held") == [
         ("heavy 0", "waits for a node with 1 GPU and 1e+04 GB of memory and 4 a100: the cluster has none")
@@ -175,6 +175,24 @@ def test_where_no_node_has_a_gpu_steps_that_would_take_one_run_without(cluster, 
     step = Step(Write("x"), resources=Resources(gpus=None))
     go(store, step)
     assert store.record(step)["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "taken"),
+    [("cpu", 1.0, 0), ("cpu", None, 0), ("cuda", None, 1), ("cuda", 0.5, 0.5), ("auto", 0, 0)],
+)
+def test_the_device_says_whether_steps_take_a_gpu(cluster, store, device, gpus, taken):
+    with RayExecutor(store, device=device) as executor:
+        assert executor._needed(Resources(gpus=gpus)).gpus == taken
+
+
+def test_a_step_that_loses_node_after_node_is_given_up(cluster, store):
+    step = Step(Write("x"), label="unlucky")
+    with RayExecutor(store) as executor:
+        executor._lost(_Flight(store.work(step), losses=LOSSES - 1), ray.exceptions.NodeDiedError("gone"))
+        [event] = executor.events
+    assert event.change == "failed"
+    assert f"its node was lost, {LOSSES} times" in event.message
 
 
 def test_a_node_that_does_not_see_the_store_is_named(cluster, store, tmp_path):

@@ -75,10 +75,10 @@ class RayExecutor:
 
     def __init__(self, store: Store, jobs: int | None = None, device: str = "auto"):
         ray = _ray()
-        self.store, self.jobs = store, jobs
-        self.cuda = device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+        self.store, self.jobs, self.device = store, jobs, device
+        self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         self.mark = store.mark()
-        self.mailbox = _mailbox(self.mark)
+        self.mailbox = _mailbox()
         self.do = ray.remote(do)
         self.flights: dict[Any, _Flight] = {}  # by the reference to what comes of it
         self.told: set[str] = set()  # of resources that no node has
@@ -122,8 +122,10 @@ class RayExecutor:
             self.events.append(Event("held", work.digest, f"waits for a node with {lacking}: the cluster has none"))
 
     def _needed(self, resources: Resources) -> Resources:
-        gpus = resources.gpus if resources.gpus is not None else 1.0
-        return replace(resources, gpus=gpus if self.cuda else 0.0)
+        """The same, with the GPU that a step takes by itself where there are any or the device says so."""
+        by_itself = 1.0 if self.has_gpus or self.device == "cuda" else 0.0
+        gpus = by_itself if resources.gpus is None else resources.gpus
+        return replace(resources, gpus=gpus if self.device != "cpu" else 0.0)
 
     def wait(self) -> Iterable[Event]:
         ray = _ray()
@@ -179,25 +181,25 @@ class RayExecutor:
         ray = _ray()
         if isinstance(error, ray.exceptions.NodeDiedError) or (flight.node and flight.node not in _nodes()):
             again = replace(flight, losses=flight.losses + 1)
-            reason, enough = "its node was lost", again.losses >= LOSSES
+            reason, times, allowed = "its node was lost", again.losses, LOSSES
         else:
             again = replace(flight, crashes=flight.crashes + 1)
-            reason, enough = _how_it_died(error), again.crashes >= ATTEMPTS
+            reason, times, allowed = _how_it_died(error), again.crashes, ATTEMPTS
             self._keep_log(flight)
-        if enough:
+        if times == allowed:
             words = last_words(self.store.read_log(flight.work))
-            times = "twice" if again.crashes else f"{again.losses} times"
-            self._failed(flight, f"{reason}, {times}; the end of its log:\n{words}")
+            often = "twice" if times == 2 else f"{times} times"
+            self._failed(flight, f"{reason}, {often}; the end of its log:\n{words}")
         else:
             self.events.append(Event("retried", flight.work.digest, reason))
             self._hand_over(replace(again, attempt=flight.attempt + 1, node=""))
 
 
-def _mailbox(name: str) -> Any:
+def _mailbox() -> Any:
     ray = _ray()
     here = _on_node(ray.get_runtime_context().get_node_id())
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-    return ray.remote(Mailbox).options(name=f"datatrial mailbox {name}", **options).remote()
+    return ray.remote(Mailbox).options(**options).remote()
 
 
 def _on_node(node: str) -> Any:
