@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -9,6 +10,9 @@ from tests import tiny
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Clusters of tests have a token of their own: else Ray leaves one in the home directory, for all that come later.
+os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", uuid4().hex
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("DATATRIAL_HUB_ROOT", None)  # what a developer's own mirror holds changes no test
 
 

@@ -104,6 +104,21 @@ def test_a_good_study_loads(write):
         ("contrasts:", "baseline: base/x\ncontrasts:", ["baseline: there is no 'base/x'"]),
         ("beta: 0.1}", "seed: 3}", ["arms.both[1].seed: seeds are the study's"]),
         ("epochs: 1}", "seed: 3}", ["training.sft.seed: seeds are the study's"]),
+        (
+            "contrasts:",
+            "resources: {scorin: {}}\ncontrasts:",
+            ["resources.scorin: unknown key;", "'scoring'"],
+        ),
+        ("contrasts:", "resources: {other: {gpus: 2}}\ncontrasts:", ["resources.other.gpus: should be less than or"]),
+        (
+            "contrasts:",
+            "resources: {training: {memory: lots, custom: {GPU: 1, a100: 1.5}}}\ncontrasts:",
+            [
+                "line 17: resources.training.memory: should be an amount of memory such as 24GB (got 'lots')",
+                "resources.training.custom.GPU: has a key of its own: write gpus",
+                "resources.training.custom.a100: should be a whole number, or less than 1 to share one (got 1.5)",
+            ],
+        ),
     ],
 )
 def test_each_mistake_is_named_with_its_place_and_a_suggestion(write, old, new, expected):

@@ -8,7 +8,7 @@ import pytest
 from datatrial.engine.store import Store
 from datatrial.errors import StudyError
 from datatrial.planner import plan
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import ModelRef, Resources, Runtime
 from datatrial.steps import Plan
 from datatrial.study import Study
 from datatrial.trial import _fetch
@@ -244,3 +244,32 @@ def test_a_circle_through_the_benchmarks_names_them(study):
         StudyError, match=r"texts of exam → data exam → texts of exam|data exam → texts of exam → data exam"
     ):
         plan(study, overrides=use)
+
+
+def test_resources_change_no_digest_not_even_the_report_s(study):
+    resources = """\
+resources:
+  training: {gpus: 1, cpus: 4, memory: 24GB, custom: {a100: 1}}
+  scoring: {gpus: 0.5}
+  other: {memory: 2GiB}
+"""
+    before = plan(study)
+    study.write_text(study.read_text() + resources)
+    after = plan(study)
+    assert digests(after) == digests(before)
+    summaries = (before.summary({}), after.summary({}))
+    assert summaries[0] and summaries[1]
+    assert summaries[0].digest == summaries[1].digest
+    assert summaries[1].resources == Resources(memory=2 * 2**30)
+
+
+def test_each_step_has_the_resources_of_its_kind_of_work(study):
+    made = plan(study, overrides=["resources.training.memory=24GB", "resources.scoring.custom={a100: 2}"])
+    run = next(run for run in made.runs if run.arm == "mine")
+    assert run.policy.resources == Resources(gpus=None, memory=24 * 10**9)
+    assert run.scores["exam"].resources == Resources(gpus=None, custom={"a100": 2})
+    assert run.drift
+    assert run.drift.resources == run.scores["exam"].resources
+    assert made.data["mine"].resources == made.model.resources == Resources(gpus=0)
+    trained = plan(study, overrides=["model={kind: from_scratch, corpus: [mine]}", "arms.theirs=[]"])
+    assert trained.model.resources.gpus is None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datatrial.component import did_you_mean
 from datatrial.effects import Contrast, EvaluationRun
+from datatrial.engine.remote import store_at
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, differences
 from datatrial.errors import DatatrialError
@@ -38,7 +39,7 @@ class Side:
     store: Store
 
     @classmethod
-    def read(cls, text: str, store: Path) -> "Side":
+    def read(cls, text: str, store: str | Path) -> "Side":
         """Reads `STUDY.yaml:ARM`.
 
         Raises: DatatrialError for another form, or an arm that the study has not; StudyError for a bad study.
@@ -51,7 +52,7 @@ class Side:
         planned = plan(study, store)
         if arm not in planned.study.arms:
             raise DatatrialError(f"{study}: has no arm {arm!r}; {did_you_mean(arm, list(planned.study.arms))}")
-        return cls(f"{planned.study.name}:{arm}", arm, planned, Store(store))
+        return cls(f"{planned.study.name}:{arm}", arm, planned, store_at(store))
 
     @property
     def runs(self) -> list[ArmRun]:
@@ -97,7 +98,7 @@ def compare(ours: Side, theirs: Side) -> Compared:
         ours, theirs = replace(ours, name=f"{ours.name} (first)"), replace(theirs, name=f"{theirs.name} (second)")
     for side in (ours, theirs):
         if not any(side.results(benchmark) for benchmark in side.benchmarks):
-            raise DatatrialError(f"{side.name}: nothing is scored yet in {side.store.root}; `datatrial run` does that")
+            raise DatatrialError(f"{side.name}: nothing is scored yet in {side.store}; `datatrial run` does that")
     refused: dict[str, list[str]] = {}
     notes: dict[str, None] = {}
     results: dict[EvaluationRun, Path] = {}

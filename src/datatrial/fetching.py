@@ -15,6 +15,7 @@ from typing import Literal
 
 from rich.filesize import decimal
 
+from datatrial.engine.remote import store_at
 from datatrial.engine.step import External
 from datatrial.engine.store import Store
 from datatrial.errors import DataError, Problem, StudyError
@@ -80,7 +81,7 @@ class Fetch:
         Raises: DataError when that process dies.
         """
         expected = {part.externals[0].key: part.files for part in self.parts if part.externals}
-        question = Question(str(self.study), list(self.overrides), str(self.store.root), expected)
+        question = Question(str(self.study), list(self.overrides), str(self.store), expected)
         with tempfile.TemporaryDirectory() as folder:
             asked, answer = Path(folder, "question.json"), Path(folder, "answer.json")
             asked.write_text(json.dumps(asdict(question)))
@@ -111,7 +112,7 @@ def look_up(study: str | Path, store: str | Path = DEFAULT_STORE, overrides: Seq
     Raises: StudyError with every problem of the study, and of every repository that cannot be read; DataError when the
     hub cannot be reached at all, or may not be asked for revisions that the lock lacks.
     """
-    declared, kept = loaded(study, overrides), Store(Path(store))
+    declared, kept = loaded(study, overrides), store_at(store)
     kept.open()
     resolver = resolver_of(declared, kept)
     problems: list[Problem] = []

@@ -11,6 +11,7 @@ from datatrial.component import did_you_mean
 from datatrial.effects import EvaluationRun
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor, slots
+from datatrial.engine.remote import store_at
 from datatrial.engine.schedule import Listener
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
@@ -220,7 +221,7 @@ class Imports:
 
 def prepare(
     arms: Sequence[str],
-    store: Path,
+    store: str | Path,
     *,
     baseline: str = "",
     leave_out: Collection[str] = (),
@@ -253,7 +254,7 @@ def prepare(
     if not any(first in arms and len(arms) > 1 for arms in arms_of.values()):
         has = "; ".join(f"{name}: {listed([b for b in kept if name in arms_of[b]] or ['none'])}" for name in names)
         raise DataError(f"{first}: no benchmark is both in the baseline and in another arm ({has})")
-    return Import(tuple(sources), kept, wished, Store(store))
+    return Import(tuple(sources), kept, wished, store_at(store))
 
 
 def _wished(metrics: Collection[str]) -> dict[str, str]:

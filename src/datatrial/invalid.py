@@ -17,6 +17,7 @@ PLAIN = {  # pydantic's words, and ours
     "valid dictionary": "mapping",
     "Tuple should have": "should have",
     " after validation, not 0": "",
+    "could not parse value and unit from byte string": "should be an amount of memory such as 24GB",
 }
 
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datatrial.engine.remote import store_at
 from datatrial.engine.step import External, Step
-from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError
 from datatrial.evaluation._base import Benchmark
 from datatrial.hub import HubExternal
@@ -47,7 +47,7 @@ class Proof:
 def prove(question: Question) -> Proof:
     """Plan the study from what is on this disk, find all files of all repositories, and read the benchmarks' data."""
     try:
-        study, store = Study.load(question.study, question.overrides), Store(Path(question.store))
+        study, store = Study.load(question.study, question.overrides), store_at(question.store)
         steps = plan_of(study, resolver_of(study, store)).steps
     except DatatrialError as error:
         return Proof([str(error)])

@@ -9,13 +9,17 @@ from datatrial.benchmark_texts import BenchmarkTexts
 from datatrial.component import Component
 from datatrial.data_audit import DataAudit
 from datatrial.drift import Drift
+from datatrial.engine.remote import store_at
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
 from datatrial.evaluation._base import Benchmark
 from datatrial.externals import Lock, Resolver, default_hub_root
+from datatrial.models.from_scratch import FromScratch
+from datatrial.records import Resources
 from datatrial.steps import ArmRun, Plan, RewardModelRun, Stages
 from datatrial.study import ArmStage, Study
+from datatrial.training._base import Stage
 from datatrial.variants import written_out
 
 T = TypeVar("T")
@@ -23,12 +27,12 @@ DEFAULT_STORE = Path(".datatrial")
 
 
 def plan(study: Study | str | Path, store: str | Path = DEFAULT_STORE, overrides: Sequence[str] = ()) -> Plan:
-    """The plan of a study (or of its YAML file), without asking the hub; `Store(store).has(step)` says what is done.
+    """The plan of a study (or of its YAML file), without asking the hub; `store_at(store).has(step)` says what is done.
 
     Raises: StudyError with every problem of the study.
     """
     study = loaded(study, overrides)
-    return plan_of(study, resolver_of(study, Store(Path(store))))
+    return plan_of(study, resolver_of(study, store_at(store)))
 
 
 def loaded(study: Study | str | Path, overrides: Sequence[str]) -> Study:
@@ -89,7 +93,17 @@ class _Planner:
             externals = {name: self.resolver.resolve(need) for name, need in task.needs().items()}
         except DatatrialError as error:
             raise StudyError([Problem(label, str(error))]) from error
-        return Step(task, {**dict(self._parts(task)), **(inputs or {})}, externals, label)  # type: ignore[arg-type]
+        read = {**dict(self._parts(task)), **(inputs or {})}
+        return Step(task, read, externals, label, self._resources(task))  # type: ignore[arg-type]
+
+    def _resources(self, task: Component) -> Resources:
+        declared = self.study.resources
+        if isinstance(task, Stage | FromScratch):
+            return declared.training.of_step(runs_model=True)
+        ranks = any(part.what == "reward_model" for part in task.reads().values())
+        if isinstance(task, Benchmark | Drift) or ranks:
+            return declared.scoring.of_step(runs_model=True)
+        return declared.other.of_step(runs_model=False)
 
     def _parts(self, task: Component) -> Iterator[tuple[str, Step]]:
         """What a component reads of the study, under its names for it."""

@@ -240,5 +240,15 @@ class Runtime:
     scratch: Path | None = None
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What a step takes of a cluster while it runs. Never part of what its result is."""
+
+    gpus: float | None = 0.0  # 0–1: a step uses one GPU, or shares one; None: one, where the cluster has any
+    cpus: float = 1.0
+    memory: int = 0  # bytes to reserve; 0: none in particular
+    custom: Mapping[str, float] = field(default_factory=dict)  # by the names that the cluster gives them
+
+
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))

@@ -127,7 +127,8 @@ def _summary(
         beside=tuple((variant.name, against) for variant in plan.variants for against in variant.against),
         added=tuple(variant.name for variant in plan.variants),
     )
-    contrasts_step = Step(contrasts, dict(inputs), label="contrasts")
+    resources = study.resources.other.of_step(runs_model=False)
+    contrasts_step = Step(contrasts, dict(inputs), label="contrasts", resources=resources)
     used = {step.digest for step in plan.steps} - unfinished.keys()
     report = Report(
         name=study.name,
@@ -152,7 +153,7 @@ def _summary(
         redact=redact,
     )
     inputs |= {"model": plan.model} if report.model else {}
-    return Step(report, {**inputs, "contrasts": contrasts_step}, label="report")
+    return Step(report, {**inputs, "contrasts": contrasts_step}, label="report", resources=resources)
 
 
 def _audits_of(

@@ -8,17 +8,21 @@ from pathlib import Path
 
 from datatrial.component import Component, did_you_mean
 from datatrial.engine import schedule
-from datatrial.engine.local import LocalExecutor, check_device, slots
+from datatrial.engine.local import Here
+from datatrial.engine.ray import OnRay
+from datatrial.engine.remote import store_at
 from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
-from datatrial.errors import Problem, StudyError
+from datatrial.errors import DatatrialError, Problem, StudyError
 from datatrial.hub import HubExternal
 from datatrial.planner import DEFAULT_STORE, loaded, plan_of, resolver_of
 from datatrial.results import Results
 from datatrial.steps import Plan
 from datatrial.study import Study
 from datatrial.web import WebExternal
+
+EXECUTORS = ("local", "ray")
 
 
 def _ignore(event: Event, step: Step) -> None:
@@ -31,8 +35,8 @@ class Trial:
 
     plan: Plan
     store: Store
-    jobs: int | None
-    device: str
+    place: Here | OnRay
+    dashboard: str = ""  # where a cluster shows its work
 
     @property
     def steps(self) -> list[Step]:
@@ -42,11 +46,12 @@ class Trial:
 
     @property
     def slots(self) -> int:
-        return slots(self.jobs, self.device)
+        """How many steps run at once."""
+        return self.place.slots
 
     def run(self, listen: Listener = _ignore) -> Results:
         """Do what the store lacks, then summarize what finished."""
-        with _sigterm_as_interrupt(), LocalExecutor(self.store, self.jobs, self.device) as executor:
+        with _sigterm_as_interrupt(), self.place.executor(self.store) as executor:
             outcome = schedule.run(self.plan.goals, self.store, executor, listen)
             summary = self.plan.summary(outcome.unfinished)
             if summary is not None:
@@ -61,11 +66,24 @@ def prepare(
     overrides: Sequence[str] = (),
     jobs: int | None = None,
     device: str = "auto",
+    executor: str = "local",
+    address: str | None = None,
 ) -> Trial:
     """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
+    place = _place(executor, address, jobs, device)
     study = loaded(study, overrides)
-    kept = Store(Path(store))
-    return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, jobs, device)
+    kept = store_at(store)
+    return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, place)
+
+
+def _place(executor: str, address: str | None, jobs: int | None, device: str) -> Here | OnRay:
+    if executor not in EXECUTORS:
+        raise DatatrialError(f"the executor should be one of {', '.join(EXECUTORS)}, not {executor!r}")
+    if executor == "ray":
+        return OnRay(address, jobs, device)
+    if address is not None:
+        raise DatatrialError("an address is a Ray cluster's: add --executor ray")
+    return Here(jobs, device)
 
 
 def prepare_audits(
@@ -84,7 +102,7 @@ def prepare_audits(
     Raises: StudyError for a name that no audit is about, besides what `run` raises.
     """
     study = loaded(study, overrides)
-    kept = Store(Path(store))
+    kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept, ask_hub=True))
     if not plan.audits:
         raise StudyError([Problem("audits", "the study has none, or trains on no data set")])
@@ -94,14 +112,14 @@ def prepare_audits(
         message = "no data set of that name is trained on, and only those are audited"
         raise StudyError([Problem(f"data.{name}", message, did_you_mean(name, known)) for name in unknown])
     audits = {name: step for name, step in plan.audits.items() if name in (names or plan.audits)}
-    return _ready(replace(plan, runs=(), reward_models={}, audits=audits), kept, jobs, device)
+    return _ready(replace(plan, runs=(), reward_models={}, audits=audits), kept, Here(jobs, device))
 
 
-def _ready(plan: Plan, kept: Store, jobs: int | None, device: str) -> Trial:
+def _ready(plan: Plan, kept: Store, place: Here | OnRay) -> Trial:
     kept.open()
-    check_device(device)
+    dashboard = place.check()
     _fetch(plan, kept)
-    return Trial(plan, kept, jobs, device)
+    return Trial(plan, kept, place, dashboard)
 
 
 def _fetch(plan: Plan, store: Store) -> None:
@@ -127,17 +145,22 @@ def run(
     overrides: Sequence[str] = (),
     jobs: int | None = None,
     device: str = "auto",
+    executor: str = "local",
+    address: str | None = None,
     listen: Listener = _ignore,
 ) -> Results:
     """Run a study and return its results; what the store has already is not done again.
 
     `jobs` is the number of worker processes (by default one per GPU, or per core with memory for it), `device` one of
-    "auto", "cpu", "cuda", "mps". A step that fails stops only what depends on it: `Results.failed` names it.
+    "auto", "cpu", "cuda", "mps". With the `executor` "ray", steps run on the Ray cluster at `address`, or on one that
+    is started here. A step that fails stops only what depends on it: `Results.failed` names it.
 
     Raises: StudyError for a bad study, StoreError for a store that cannot be written, DataError when the hub cannot
-    be read; KeyboardInterrupt on Ctrl-C or SIGTERM, with everything finished kept.
+    be read, DatatrialError for a cluster or device that is not there; KeyboardInterrupt on Ctrl-C or SIGTERM, with
+    everything finished kept.
     """
-    return prepare(study, store, overrides=overrides, jobs=jobs, device=device).run(listen)
+    trial = prepare(study, store, overrides=overrides, jobs=jobs, device=device, executor=executor, address=address)
+    return trial.run(listen)
 
 
 def results_of(
@@ -154,14 +177,14 @@ def results_of(
     Raises: StudyError for a bad study.
     """
     study = loaded(study, overrides)
-    kept = Store(Path(store))
+    kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept))
     unfinished = {step.digest: kept.failure(step) or "not run yet" for step in plan.steps if not kept.has(step)}
     summary = plan.summary(unfinished, redact=redact)
     outcome = Outcome()
     if summary is not None:
         kept.open()
-        with LocalExecutor(kept, 1, "cpu") as executor:
+        with Here(1, "cpu").executor(kept) as executor:
             outcome = schedule.run([summary], kept, executor, _ignore)
     return Results(plan, kept, summary, outcome)
 

@@ -90,7 +90,7 @@ def test_commands_that_plan_import_nothing_heavy(tiny, command):
     script = (
         "import sys\nfrom datatrial.cli import app\n"
         "try: app(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'lm_eval', 'scipy', 'polars', 'numpy'}\n"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'lm_eval', 'scipy', 'polars', 'numpy', 'ray'}\n"
         "print('imported:', sorted(heavy & sys.modules.keys()))\n"
     )
     args = command if command == ["--help"] else [*command, str(tiny)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datatrial.errors import DataError
-from datatrial.records import Runtime
+from datatrial.records import ModelRef, Runtime
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,45 @@ class Content:
 
     def locate(self) -> Path:
         return self.path
+
+
+@dataclass(frozen=True)
+class Where:
+    """Writes down the Ray node and the task's name there, and its environment.
+
+    With a file `began`, where each attempt writes its node, the first attempt never ends.
+    """
+
+    text: str
+    began: str = ""
+    kind: str = "where"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "text": self.text}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        import ray
+
+        context = ray.get_runtime_context()
+        (out / "node").write_text(context.get_node_id())
+        (out / "task").write_text(context.get_task_name() or "")
+        (out / "environment").write_text("\n".join(f"{k}={v}" for k, v in os.environ.items() if "\n" not in v))
+        if self.began:
+            with Path(self.began).open("a") as file:
+                file.write(f"{context.get_node_id()}\n")
+        while self.began and len(Path(self.began).read_text().split()) == 1:
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Refer:
+    """A model whose weights are those of its input."""
+
+    text: str
+    kind: str = "refer"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "text": self.text}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        ModelRef(str(inputs["base"])).relative_to(out).write(out)

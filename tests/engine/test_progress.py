@@ -59,6 +59,27 @@ def test_the_time_left_follows_from_steps_of_the_same_kind(store, now):
     assert estimate.left(1) == pytest.approx(16 + 30)
 
 
+def test_a_step_that_begins_anew_is_counted_once_and_from_the_beginning(store, now):
+    steps = [Step(Write(str(n))) for n in range(3)]
+    estimate = Estimate(steps, store)
+    for change in ("started", "done"):
+        estimate.note(Event(change, steps[0].digest))
+        now.time += 10
+    now.time = 110.0
+    estimate.note(Event("started", steps[1].digest))
+    estimate.note(Event("progress", steps[1].digest, "rows", 9, 10))
+    estimate.note(Event("retried", steps[1].digest, "its node was lost"))
+    now.time += 3
+    estimate.note(Event("started", steps[1].digest))
+    assert estimate.left(1) == pytest.approx(2 * 10)
+
+
+def test_a_step_that_was_not_planned_does_no_harm(store, now):
+    planned, other = Step(Write("planned")), Step(Write("other"), label="other")
+    text = shown(store, [planned], [(Event("started", other.digest), other), (Event("done", other.digest), other)])
+    assert "other" in text
+
+
 def test_a_kind_of_which_nothing_is_known_is_taken_for_an_average_one(store, now):
     known, unknown = Step(Write("x")), Step(Fail("data"))
     estimate = Estimate([known, unknown], store)

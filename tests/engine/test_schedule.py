@@ -21,11 +21,12 @@ class InProcess:
 
     def wait(self) -> Iterable[Event]:
         work = self.queue.pop(0)
+        started = Event("started", work.digest)
         try:
             self.store.build(work, Runtime())
         except Exception as error:
-            return [Event("failed", work.digest, str(error))]
-        return [Event("done", work.digest)]
+            return [started, Event("failed", work.digest, str(error))]
+        return [started, Event("done", work.digest)]
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ def test_a_success_forgets_the_earlier_failure(store, tmp_path):
     assert store.failure(step)
     go(store, step)
     assert store.failure(step) is None
+
+
+def test_of_equally_urgent_steps_the_one_that_was_ready_first_comes_first(store):
+    labels = [str(n) for n in range(12)]
+    _, events = go(store, *(Step(Write(label), label=label) for label in labels), slots=3)
+    assert [label for change, label in events if change == "started"] == labels
+
+
+def test_what_depends_on_two_failures_is_skipped_once(store):
+    one, two = Step(Fail("data"), label="one"), Step(Fail("odd"), label="two")
+    below = Step(Write("x"), {"one": one, "two": two}, label="below")
+    outcome, events = go(store, below)
+    assert outcome.failed.keys() == {one.digest, two.digest}
+    assert [label for change, label in events if change == "skipped"] == ["below"]
 
 
 def test_what_the_longest_chain_waits_for_comes_first(store):

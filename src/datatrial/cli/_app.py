@@ -24,11 +24,12 @@ OVERRIDES = Annotated[
     list[str] | None, typer.Argument(help="Dotted overrides, e.g. training.sft.epochs=2.", show_default=False)
 ]
 STORE = Annotated[
-    Path, typer.Option("--store", envvar="DATATRIAL_STORE", help="Where results are kept and found again.")
+    str,
+    typer.Option("--store", envvar="DATATRIAL_STORE", help="Where results are kept: a folder, or a URL as s3://…"),
 ]
 JOBS = Annotated[int | None, typer.Option(min=1, help="Worker processes; one per GPU or core by default.")]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-DEFAULT_STORE = Path(".datatrial")
+DEFAULT_STORE = ".datatrial"
 
 
 @contextmanager
@@ -54,12 +55,12 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def planned(study: Path, overrides: list[str] | None, store: Path) -> "tuple[Plan, Store]":
+def planned(study: Path, overrides: list[str] | None, store: str) -> "tuple[Plan, Store]":
     """A study's plan, and the store it would use."""
     from datatrial import planner
-    from datatrial.engine.store import Store
+    from datatrial.engine.remote import store_at
 
-    return planner.plan(study, store, overrides or ()), Store(store)
+    return planner.plan(study, store, overrides or ()), store_at(store)
 
 
 def state(store: "Store", step: "Step") -> Literal["done", "running", "failed", "new"]:

@@ -1,6 +1,5 @@
 """`datatrial compare`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ def compare(
     against: ARM,
     store: STORE = DEFAULT_STORE,
     store_b: Annotated[
-        Path | None, typer.Option(help="The store of the second arm; by default that of the first.")
+        str | None, typer.Option(help="The store of the second arm; by default that of the first.")
     ] = None,
 ) -> None:
     """Compare two arms of different studies or stores, item by item where they were asked the same."""

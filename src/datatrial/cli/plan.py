@@ -52,7 +52,7 @@ def _as_json(estimates: "Estimates", store: "Store", states: dict[str, Any]) -> 
     new = [step for step in plan.steps if states[step.digest] != "done"]
     return {
         "study": plan.study.name,
-        "store": str(store.root),
+        "store": str(store),
         "steps": [_row(estimates, store, step, states[step.digest]) for step in plan.steps],
         "device": None if device is None else asdict(device),
         "totals": {"to_do": asdict(estimates.total(new)), "all": asdict(estimates.total(plan.steps))},

@@ -19,4 +19,4 @@ def status(study: STUDY, overrides: OVERRIDES = None, store: STORE = DEFAULT_STO
         out.print(table)
         for step in study_plan.steps:
             if states[step.digest] == "failed":
-                out.print(Text(f"failed: {step.label}: {kept.failure(step)}\n  its log: {kept.log(step)}"))
+                out.print(Text(f"failed: {step.label}: {kept.failure(step)}\n  its log: {kept.log_place(step)}"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
@@ -18,14 +19,36 @@ import psutil
 
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
-from datatrial.engine.worker import Greeting, Reply
+from datatrial.engine.worker import Greeting, Reply, last_words
 from datatrial.errors import DatatrialError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-TAIL_LINES = 15  # of a dead worker's log
-WORKERS_LOG = "workers.log"  # what workers print outside of steps
 ATTEMPTS = 2  # of a step whose worker died
 WORKER_MEMORY = 1.5 * 2**30  # bytes of the machine's memory that a worker on a CPU is counted with
+
+
+@dataclass(frozen=True)
+class Here:
+    """This machine as the place where steps run."""
+
+    jobs: int | None = None
+    device: str = "auto"
+
+    def check(self) -> str:
+        """Make sure that there is such a device; nothing is to be watched anywhere.
+
+        Raises: DatatrialError when there is none.
+        """
+        check_device(self.device)
+        return ""
+
+    @property
+    def slots(self) -> int:
+        """How many steps run at once."""
+        return slots(self.jobs, self.device)
+
+    def executor(self, store: Store) -> "LocalExecutor":
+        return LocalExecutor(store, self.jobs, self.device)
 
 
 class LocalExecutor:
@@ -39,6 +62,7 @@ class LocalExecutor:
         device, gpus = _devices(device)
         self.jobs = slots(jobs, device)
         self.workers = [_Worker(store, device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
+        self.begun: list[Event] = []
 
     @property
     def slots(self) -> int:
@@ -55,8 +79,12 @@ class LocalExecutor:
         worker = next(w for w in self.workers if w.work is None)
         worker.attempt = 1
         worker.start(work)
+        self.begun.append(Event("started", work.digest))
 
     def wait(self) -> Iterable[Event]:
+        if self.begun:
+            begun, self.begun = self.begun, []
+            return begun
         busy = {w.conn: w for w in self.workers if w.work is not None and w.conn is not None}
         return [self._event(busy[cast("Connection[object, Reply]", conn)]) for conn in wait(list(busy))]
 
@@ -79,14 +107,9 @@ class LocalExecutor:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
-        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{self._tail(work)}")
-
-    def _tail(self, work: Work) -> str:
-        """The last lines of the step's log, or of the workers' own where the step has not printed anything."""
-        logs = (self.store.log(work), self.store.root / "logs" / WORKERS_LOG)
-        texts = [log.read_text(errors="replace").strip() for log in logs if log.exists()]
-        lines = next((text for text in texts if text), "(empty)").splitlines()
-        return "\n".join(lines[-TAIL_LINES:])
+        self.store.keep_log(work)
+        words = last_words(self.store.read_log(work), _log_of_workers(self.store).read_text(errors="replace"))
+        return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{words}")
 
 
 class _Worker:
@@ -109,7 +132,7 @@ class _Worker:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs, (self.store.root / "logs" / WORKERS_LOG).open("ab") as log:
+        with theirs, _log_of_workers(self.store).open("ab") as log:
             # A process of its own session, not multiprocessing's: Ctrl-C does not reach it, and a script that uses
             # the Python API is not imported again.
             self.process = subprocess.Popen(
@@ -122,7 +145,7 @@ class _Worker:
                 env={**os.environ, **worker_environment(self.device, self.gpu)},
             )
         self.conn = Connection(ours.detach())
-        self.conn.send(Greeting(self.store.root, self.device, sys.path, os.getpid()))
+        self.conn.send(Greeting(self.store, self.device, sys.path, os.getpid()))
 
     def exit_reason(self) -> str:
         assert self.process is not None
@@ -142,6 +165,11 @@ class _Worker:
         if self.conn is not None:
             self.conn.close()
         self.process = self.conn = self.work = None
+
+
+def _log_of_workers(store: Store) -> Path:
+    """Where workers print what is no step's."""
+    return store.root / "logs" / "workers.log"
 
 
 def worker_environment(device: str, gpu: str | None) -> dict[str, str]:

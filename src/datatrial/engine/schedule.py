@@ -1,19 +1,21 @@
 """Run steps as their inputs become ready. Executors differ only in where the work happens."""
 
+import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal, Protocol
 
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, Work
 
-Change = Literal["cached", "started", "progress", "retried", "done", "failed", "skipped"]
+Change = Literal["cached", "started", "held", "progress", "retried", "done", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a step; `message` says why it failed, or what its progress counts."""
+    """Something that happened to a step; `message` says why it failed or cannot begin, or what its progress counts."""
 
     change: Change
     digest: str
@@ -23,13 +25,16 @@ class Event:
 
 
 class Executor(Protocol):
-    """Where work happens: so many slots, each doing one step at a time."""
+    """Where work happens."""
 
     @property
-    def slots(self) -> int: ...
+    def slots(self) -> int:
+        """How much work it takes at once; it may begin some of it later."""
+        ...
+
     def submit(self, work: Work) -> None: ...
     def wait(self) -> Iterable[Event]:
-        """Block until something happens to the submitted work: progress, retried, done or failed."""
+        """Block until something happens to the submitted work: started, held, progress, retried, done or failed."""
         ...
 
 
@@ -54,57 +59,80 @@ def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listene
     """Build every step below the goals that the store lacks; a failed step stops only what depends on it."""
     steps = {step.digest: step for step in upstream_first(*goals)}
     outcome = Outcome(cached={digest for digest, step in steps.items() if store.has(step)})
-    users: dict[str, list[str]] = defaultdict(list)
-    missing: dict[str, set[str]] = {}
+    missing = []
     for digest, step in steps.items():
         if digest in outcome.cached:
             listen(Event("cached", digest), step)
-            continue
-        missing[digest] = {dep.digest for dep in step.inputs.values()} - outcome.cached
-        for dep in missing[digest]:
-            users[dep].append(digest)
-    urgency = _urgency(list(missing), users)
-    ready = sorted((d for d, needs in missing.items() if not needs), key=urgency.__getitem__)
-    running = 0
-    while ready or running:
-        while ready and running < executor.slots:
-            step = steps[ready.pop()]
-            executor.submit(store.work(step))
-            running += 1
-            listen(Event("started", step.digest), step)
+        else:
+            missing.append(step)
+    waiting = _Waiting(missing)
+    in_flight = 0
+    while waiting.ready or in_flight:
+        while waiting.ready and in_flight < executor.slots:
+            executor.submit(store.work(steps[waiting.most_urgent()]))
+            in_flight += 1
         for event in executor.wait():
-            listen(event, steps[event.digest])
+            step = steps[event.digest]
+            listen(event, step)
             if event.change == "done":
-                running -= 1
+                in_flight -= 1
                 outcome.done.add(event.digest)
-                store.forget_failure(steps[event.digest])
-                for user in users[event.digest]:
-                    missing[user].discard(event.digest)
-                    if not missing[user] and user not in outcome.unfinished:
-                        ready.append(user)
-                ready.sort(key=urgency.__getitem__)
+                store.note_success(step)
+                waiting.done(event.digest)
             elif event.change == "failed":
-                running -= 1
+                in_flight -= 1
                 outcome.failed[event.digest] = event.message
-                store.note_failure(steps[event.digest], event.message)
-                _skip(event.digest, steps, users, outcome, listen)
+                store.note_failure(step, event.message)
+                reason = f"needs {step.label or step.name}, which failed"
+                for below in waiting.failed(event.digest):
+                    outcome.skipped[below] = reason
+                    listen(Event("skipped", below, reason), steps[below])
     return outcome
 
 
-def _urgency(upstream_first_digests: list[str], users: dict[str, list[str]]) -> dict[str, int]:
-    """For each step, the length of the longest chain that waits for it: the longest chain bounds the run."""
-    chain: dict[str, int] = {}
-    for digest in reversed(upstream_first_digests):
-        chain[digest] = 1 + max((chain[user] for user in users[digest]), default=0)
-    return chain
+class _Waiting:
+    """Steps that have not begun: which of them have their inputs, and which of those is the most urgent."""
 
+    def __init__(self, upstream_first: Sequence[Step]):
+        self.missing: dict[str, set[str]] = {}
+        self.users: dict[str, list[str]] = defaultdict(list)
+        for step in upstream_first:
+            self.missing[step.digest] = {dep.digest for dep in step.inputs.values()} & self.missing.keys()
+            for dep in self.missing[step.digest]:
+                self.users[dep].append(step.digest)
+        self.urgency, self.order = self._urgency(), count()
+        self.ready: list[tuple[int, int, str]] = []  # a heap
+        for digest in [digest for digest, needs in self.missing.items() if not needs]:
+            self._is_ready(digest)
 
-def _skip(failed: str, steps: dict[str, Step], users: dict[str, list[str]], outcome: Outcome, listen: Listener) -> None:
-    reason = f"needs {steps[failed].label or steps[failed].name}, which failed"
-    below = list(users[failed])
-    while below:
-        digest = below.pop()
-        if digest not in outcome.skipped:
-            outcome.skipped[digest] = reason
-            listen(Event("skipped", digest, reason), steps[digest])
-            below.extend(users[digest])
+    def most_urgent(self) -> str:
+        """Takes the step that the longest chain waits for; of equals, the one that was ready first."""
+        return heapq.heappop(self.ready)[2]
+
+    def done(self, digest: str) -> None:
+        for user in self.users[digest]:
+            if user in self.missing:
+                self.missing[user].discard(digest)
+                if not self.missing[user]:
+                    self._is_ready(user)
+
+    def failed(self, digest: str) -> list[str]:
+        """Gives up what depends on the step, and returns it."""
+        below, found = [digest], []
+        while below:
+            for user in self.users[below.pop()]:
+                if self.missing.pop(user, None) is not None:
+                    found.append(user)
+                    below.append(user)
+        return found
+
+    def _is_ready(self, digest: str) -> None:
+        del self.missing[digest]
+        heapq.heappush(self.ready, (-self.urgency[digest], next(self.order), digest))
+
+    def _urgency(self) -> dict[str, int]:
+        """For each step, the length of the longest chain that waits for it: the longest chain bounds the run."""
+        chain: dict[str, int] = {}
+        for digest in reversed(self.missing):
+            chain[digest] = 1 + max((chain[user] for user in self.users[digest]), default=0)
+        return chain

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from datatrial.records import Runtime
+from datatrial.records import Resources, Runtime
 
 
 class Task(Protocol):
@@ -37,6 +37,7 @@ class Step:
     inputs: Mapping[str, "Step"] = field(default_factory=dict)
     externals: Mapping[str, External] = field(default_factory=dict)
     label: str = ""  # for people; never hashed, so two arms share what they have in common
+    resources: Resources = field(default_factory=Resources)  # never hashed either
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -55,6 +56,11 @@ class Step:
     @property
     def name(self) -> str:
         return f"{self.task.kind}-{self.digest}"
+
+    @property
+    def key(self) -> str:
+        """Where its result lies in a store."""
+        return f"{self.task.kind}/{self.digest}"
 
 
 def upstream_first(*goals: Step) -> Iterator[Step]:

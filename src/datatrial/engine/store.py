@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from datatrial.engine.environment import environment, memory_peak, reset_memory_peak
 from datatrial.engine.step import External, Step, Task
 from datatrial.errors import StoreError
-from datatrial.records import Runtime, read_json
+from datatrial.records import Resources, Runtime, read_json
 
 Record = dict[str, Any]
 RUNS = "runs"  # a folder of a result with logs of its making: times are in them and in their names, so no checksums
@@ -25,14 +26,24 @@ RUNS = "runs"  # a folder of a result with logs of its making: times are in them
 
 @dataclass(frozen=True)
 class Work:
-    """A step as a worker gets it: its inputs are paths already, and no other step is attached."""
+    """A step as a worker gets it: its inputs are named by where they lie in a store, and no other step is attached."""
 
     task: Task
     recipe: dict[str, Any]
     digest: str
     label: str
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, str]
     externals: Mapping[str, External]
+    resources: Resources
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.kind}-{self.digest}"
+
+    @property
+    def key(self) -> str:
+        """Where its result lies in a store."""
+        return f"{self.task.kind}/{self.digest}"
 
 
 class Store:
@@ -58,14 +69,54 @@ class Store:
             reason = error.strerror or str(error)
             raise StoreError(f"cannot write to the store {self.root}: {reason}; name another with --store") from error
 
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def mark(self) -> str:
+        """Leave a mark by which another machine can tell that it sees this very store."""
+        mark = f"seen-{uuid4().hex}"
+        (self.root / "locks" / mark).write_bytes(b"")
+        return mark
+
+    def shows(self, mark: str) -> bool:
+        return (self.root / "locks" / mark).exists()
+
+    def unmark(self, mark: str) -> None:
+        (self.root / "locks" / mark).unlink(missing_ok=True)
+
     def path(self, step: Step | Work) -> Path:
-        return self.root / step.task.kind / step.digest
+        """The folder of a step's result."""
+        return self.at(step.key)
+
+    def at(self, key: str) -> Path:
+        """The folder of the result that lies there."""
+        return self.root / key
 
     def log(self, step: Step | Work) -> Path:
-        return self.root / "logs" / f"{step.task.kind}-{step.digest}.log"
+        """Where this machine writes what the step prints."""
+        return self.root / "logs" / f"{step.name}.log"
+
+    def log_place(self, step: Step | Work) -> str:
+        """Where people find it."""
+        return str(self.log(step))
+
+    def read_log(self, step: Step | Work) -> str:
+        """What the step has printed so far; empty if nothing."""
+        return self.log(step).read_text(errors="replace") if self.log(step).exists() else ""
+
+    @contextmanager
+    def logged(self, work: Work) -> Iterator[None]:
+        """Around what writes the step's log, so that the log gets to where others read it."""
+        yield
+
+    def keep_log(self, work: Work) -> None:
+        """Copy what this machine has of a step's log to where others read it: a worker that died could not."""
 
     def has(self, step: Step | Work) -> bool:
-        return (self.path(step) / "record.json").exists()
+        return self._is_here(step)
+
+    def _is_here(self, step: Step | Work) -> bool:
+        return (self.root / step.key / "record.json").exists()
 
     def record(self, step: Step | Work) -> Record:
         record: Record = read_json(self.path(step) / "record.json")
@@ -73,7 +124,7 @@ class Store:
 
     def forget(self, step: Step) -> None:
         """Remove the result of a step, and what it could go on from."""
-        shutil.rmtree(self.path(step), ignore_errors=True)
+        shutil.rmtree(self.root / step.key, ignore_errors=True)
         shutil.rmtree(self._scratch(step), ignore_errors=True)
 
     def note_failure(self, step: Step, reason: str) -> None:
@@ -81,7 +132,8 @@ class Store:
         with suppress(OSError):  # a full disk may be why it failed
             self.log(step).with_suffix(".failed").write_text(reason)
 
-    def forget_failure(self, step: Step) -> None:
+    def note_success(self, step: Step) -> None:
+        """Take note that the step has a result now, and forget that it failed."""
         self.log(step).with_suffix(".failed").unlink(missing_ok=True)
 
     def failure(self, step: Step) -> str | None:
@@ -101,14 +153,14 @@ class Store:
             return True
 
     def _lock(self, step: Step | Work) -> Path:
-        return self.root / "locks" / f"{step.task.kind}-{step.digest}.lock"
+        return self.root / "locks" / f"{step.name}.lock"
 
     def _scratch(self, step: Step | Work) -> Path:
-        return self.root / "scratch" / f"{step.task.kind}-{step.digest}"
+        return self.root / "scratch" / step.name
 
     def work(self, step: Step) -> Work:
-        inputs = {name: self.path(dep) for name, dep in step.inputs.items()}
-        return Work(step.task, step.recipe, step.digest, step.label, inputs, step.externals)
+        inputs = {name: dep.key for name, dep in step.inputs.items()}
+        return Work(step.task, step.recipe, step.digest, step.label, inputs, step.externals, step.resources)
 
     def build(self, work: Work, runtime: Runtime) -> Path:
         """Run the step into a private folder, then rename it into place: a crash leaves no half result.
@@ -117,11 +169,11 @@ class Store:
         """
         with self._locked(work, runtime):
             scratch = self._scratch(work)
-            if not self.has(work):
+            if not self._is_here(work):
                 scratch.mkdir(parents=True, exist_ok=True)
-                self._build_alone(work, self.path(work), replace(runtime, scratch=scratch))
+                self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
             shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
-        return self.path(work)
+        return self.root / work.key
 
     @contextmanager
     def _locked(self, work: Work, runtime: Runtime) -> Iterator[None]:
@@ -142,8 +194,9 @@ class Store:
         part.mkdir(parents=True)
         started, clock = datetime.now(UTC), time.monotonic()
         reset_memory_peak()
+        inputs = {name: self.at(key) for name, key in work.inputs.items()}
         located = {name: external.locate() for name, external in work.externals.items()}
-        work.task.run({**work.inputs, **located}, part, runtime)
+        work.task.run({**inputs, **located}, part, runtime)
         record: Record = {
             "recipe": work.recipe,
             "label": work.label,

@@ -1,6 +1,7 @@
 """A worker process: it builds one step after another, and keeps between them what is dear to load.
 
-Started by `engine.local`, which calls `main` in a new process; the two talk over a socket.
+Started by `engine.local`, which calls `main` in a new process; the two talk over a socket. `engine.ray_node` does the
+same on a node of a Ray cluster.
 """
 
 import errno
@@ -10,23 +11,28 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datatrial.errors import DatatrialError
 from datatrial.records import Runtime
 
+if TYPE_CHECKING:
+    from datatrial.engine.store import Store, Work
+
 PROGRESS_SECONDS = 0.2  # at most one progress message in this time
+TAIL_LINES = 15  # of a dead worker's log
 
 
 @dataclass(frozen=True)
 class Greeting:
     """What a worker is told first."""
 
-    store: Path
+    store: "Store"
     device: str
     path: list[str]  # the parent's sys.path, so that its tasks can be unpickled here
     parent: int
@@ -49,38 +55,41 @@ def main(fd: int) -> None:
     assert isinstance(greeting, Greeting)
     sys.path[:] = greeting.path
     threading.Thread(target=_leave_with_parent, args=(greeting.parent,), daemon=True).start()
-    from datatrial.engine.store import Store, Work
+    from datatrial.engine.store import Work
 
-    store = Store(greeting.store)
+    store = greeting.store
     while True:
         try:
             work = conn.recv()
         except EOFError:
             return
         assert isinstance(work, Work)
-        runtime = Runtime(greeting.device, _Progress(conn), store.root / "cache")
-        with _output_to(store.log(work)):
-            try:
-                store.build(work, runtime)
-                reply = Reply("done")
-            except Exception as error:
-                traceback.print_exc()
-                reply = Reply("failed", explain(error))
-        conn.send(reply)
+        conn.send(build(store, work, greeting.device, conn.send))
+
+
+def build(store: "Store", work: "Work", device: str, tell: Callable[[Reply], object]) -> Reply:
+    """Do a step, with all that is printed in its log; how it ended."""
+    with store.logged(work), _output_to(store.log(work)):
+        try:
+            store.build(work, Runtime(device, _Progress(tell), store.root / "cache"))
+            return Reply("done")
+        except Exception as error:
+            traceback.print_exc()
+            return Reply("failed", explain(error))
 
 
 class _Progress:
-    """Sends progress to the parent, not too often."""
+    """Tells of progress, not too often."""
 
-    def __init__(self, conn: "Connection[Reply, object]"):
-        self.conn = conn
+    def __init__(self, tell: Callable[[Reply], object]):
+        self.tell = tell
         self.last = 0.0
 
     def __call__(self, done: float, total: float, what: str) -> None:
         now = time.monotonic()
         if now - self.last >= PROGRESS_SECONDS or done >= total:
             self.last = now
-            self.conn.send(Reply("progress", what, done, total))
+            self.tell(Reply("progress", what, done, total))
 
 
 def explain(error: BaseException) -> str:
@@ -93,6 +102,12 @@ def explain(error: BaseException) -> str:
         return f"no access to {error.filename or 'the store'}: {error.strerror}"
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}"
+
+
+def last_words(*logs: str) -> str:
+    """The last lines of the first of these logs in which anything stands."""
+    lines = next((log.strip() for log in logs if log.strip()), "(empty)").splitlines()
+    return "\n".join(lines[-TAIL_LINES:])
 
 
 @contextmanager

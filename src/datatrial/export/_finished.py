@@ -44,7 +44,7 @@ class Finished:
     def inputs(self) -> Mapping[str, Path]:
         """The results that the report is made from, under its names for them."""
         assert self.results.summary is not None
-        return self.store.work(self.results.summary).inputs
+        return {name: self.store.path(step) for name, step in self.results.summary.inputs.items()}
 
     @cached_property
     def findings(self) -> Findings:

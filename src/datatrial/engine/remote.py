@@ -1,0 +1,250 @@
+"""A store that fsspec reaches, such as s3://bucket/folder, with a folder of each machine as its cache.
+
+A result is there once its `record.json` is, which is written last. What a step reads is fetched before it runs, and
+what it makes is put there afterwards; what a result's `model.json` refers to in the store comes with it.
+"""
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from datatrial.engine.step import Step
+from datatrial.engine.store import Record, Store, Work, file_digest
+from datatrial.errors import StoreError
+from datatrial.records import ModelRef, Runtime, read_json
+
+LOG_SECONDS = 10.0  # between two copies of the log of a step that runs
+UNSENT = "unsent"  # folder of names of results that were made here and are not in the store yet
+
+
+def store_at(place: str | Path) -> Store:
+    """The store in a folder, or the one at a URL."""
+    return RemoteStore(str(place)) if "://" in str(place) else Store(Path(place))
+
+
+class RemoteStore(Store):
+    """A store at a URL. What is in it is listed once, when that is first asked for."""
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+        caches = Path(os.environ.get("DATATRIAL_CACHE") or "~/.cache/datatrial").expanduser()
+        super().__init__(caches / "stores" / hashlib.sha256(self.url.encode()).hexdigest()[:16])
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return RemoteStore, (self.url,)  # on another machine, another cache
+
+    def __str__(self) -> str:
+        return self.url
+
+    @cached_property
+    def _files(self) -> tuple[Any, str]:
+        """The file system, and the store's place in it."""
+        from fsspec.core import url_to_fs
+
+        local = self.url.startswith(("file://", "local://"))
+        try:
+            # Others write to the store while this process runs, so no listing is remembered.
+            system, base = url_to_fs(self.url, use_listings_cache=False, **({"auto_mkdir": True} if local else {}))
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"cannot use the store {self.url}: {error}") from error
+        return system, base.rstrip("/")
+
+    @cached_property
+    def _listed(self) -> set[str]:
+        """The store's files that say what is in it: records, and notes of failures."""
+        system, base = self._files
+        try:
+            found = [path.removeprefix(base).lstrip("/") for path in system.find(base)]
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise StoreError(f"cannot read the store {self.url}: {error}") from error
+        return {path for path in found if path.endswith(("/record.json", ".failed"))}
+
+    def open(self) -> None:
+        super().open()
+        system, base = self._files
+        probe = f"{base}/locks/writable-{os.getpid()}"
+        try:
+            system.pipe_file(probe, b"")
+            system.rm_file(probe)
+        except OSError as error:
+            raise StoreError(f"cannot write to the store {self.url}: {error}; name another with --store") from error
+
+    def mark(self) -> str:
+        return ""  # a URL means the same store everywhere
+
+    def shows(self, mark: str) -> bool:
+        return True
+
+    def unmark(self, mark: str) -> None:
+        pass
+
+    def has(self, step: Step | Work) -> bool:
+        return f"{step.key}/record.json" in self._listed
+
+    def record(self, step: Step | Work) -> Record:
+        return self._records([step.key])[0]
+
+    def records(self, kind: str) -> Iterator[tuple[str, Record]]:
+        found = sorted(path.rpartition("/")[0] for path in self._listed if path.startswith(f"{kind}/"))
+        yield from zip((key.partition("/")[2] for key in found), self._records(found), strict=True)
+
+    def _records(self, keys: list[str]) -> list[Record]:
+        """Records alone, without their results; those that were asked for before are in the cache."""
+        system, base = self._files
+        copies = {key: self.root / "records" / f"{key}.json" for key in keys}
+        if absent := [key for key, copy in copies.items() if not copy.exists()]:
+            texts = system.cat([f"{base}/{key}/record.json" for key in absent])
+            for key in absent:
+                copies[key].parent.mkdir(parents=True, exist_ok=True)
+                copies[key].write_bytes(texts[f"{base}/{key}/record.json"])
+        return [read_json(copy) for copy in copies.values()]
+
+    def forget(self, step: Step) -> None:
+        system, base = self._files
+        with suppress(FileNotFoundError):
+            system.rm_file(f"{base}/{step.key}/record.json")  # first: without it there is no result
+            system.rm(f"{base}/{step.key}", recursive=True)
+        self._listed.discard(f"{step.key}/record.json")
+        (self.root / "records" / f"{step.key}.json").unlink(missing_ok=True)
+        super().forget(step)
+
+    def at(self, key: str) -> Path:
+        folder = self.root / key
+        if not self._is_current(key) and self._is_stored(key):
+            self._fetch(key)
+        if (folder / "model.json").exists():
+            model = ModelRef.read(folder)
+            for path in (Path(model.weights), Path(model.adapter or model.weights)):
+                if path.is_relative_to(self.root) and not path.is_relative_to(folder):
+                    self.at("/".join(path.relative_to(self.root).parts[:2]))
+        return folder
+
+    def _is_stored(self, key: str) -> bool:
+        if "_listed" in vars(self):
+            return f"{key}/record.json" in self._listed
+        system, base = self._files
+        return bool(system.exists(f"{base}/{key}/record.json"))
+
+    def _is_current(self, key: str) -> bool:
+        """Whether the cache has the result. One that only names a place may have been made anew for another."""
+        folder = self.root / key
+        if not (folder / "record.json").exists():
+            return False
+        names_a_place = (folder / "model.json").exists() and read_json(folder / "record.json")["externals"]
+        if not names_a_place or not self._is_stored(key):
+            return True
+        system, base = self._files
+        return bool(system.cat_file(f"{base}/{key}/record.json") == (folder / "record.json").read_bytes())
+
+    def _fetch(self, key: str) -> None:
+        """Bring a result into the cache.
+
+        Raises: StoreError naming a file that is not what its record says.
+        """
+        system, base = self._files
+        folder = self.root / key
+        part = folder.with_name(f".part-{folder.name}")
+        with FileLock(self.root / "locks" / f"fetch-{key.replace('/', '-')}.lock"):
+            if self._is_current(key):
+                return
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for path in system.find(f"{base}/{key}"):
+                file = part / path.removeprefix(f"{base}/{key}/")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                system.get_file(path, str(file))
+            for name, digest in read_json(part / "record.json")["files"].items():
+                if not (part / name).exists() or file_digest(part / name) != digest:
+                    raise StoreError(f"{self.url}/{key}/{name} is not what its record says: delete {self.url}/{key}")
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+
+    def build(self, work: Work, runtime: Runtime) -> Path:
+        """Run the step here, then put its result into the store, unless another machine has done so."""
+        unsent = self.root / UNSENT / work.name
+        if not self._is_stored(work.key):
+            if not unsent.exists():
+                shutil.rmtree(self.root / work.key, ignore_errors=True)  # of a result that the store has no more
+            unsent.parent.mkdir(exist_ok=True)
+            unsent.touch()
+            super().build(work, runtime)
+            if not self._is_stored(work.key):  # else another machine was faster
+                self._send(work.key)
+            unsent.unlink(missing_ok=True)
+        return self.root / work.key
+
+    def _send(self, key: str) -> None:
+        system, base = self._files
+        folder = self.root / key
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "record.json")
+        for file in [*files, folder / "record.json"]:
+            system.put_file(str(file), f"{base}/{key}/{file.relative_to(folder).as_posix()}")
+
+    def note_success(self, step: Step) -> None:
+        self._listed.add(f"{step.key}/record.json")
+        if self._failed(step) in self._listed:
+            system, base = self._files
+            system.rm_file(f"{base}/{self._failed(step)}")
+            self._listed.discard(self._failed(step))
+
+    def note_failure(self, step: Step, reason: str) -> None:
+        system, base = self._files
+        self._listed.add(self._failed(step))
+        with suppress(OSError):
+            system.pipe_file(f"{base}/{self._failed(step)}", reason.encode())
+
+    def failure(self, step: Step) -> str | None:
+        if self.has(step) or self._failed(step) not in self._listed:
+            return None
+        system, base = self._files
+        return str(system.cat_file(f"{base}/{self._failed(step)}").decode())
+
+    def _failed(self, step: Step) -> str:
+        return f"logs/{step.name}.failed"
+
+    def log_place(self, step: Step | Work) -> str:
+        return f"{self.url}/logs/{self.log(step).name}"
+
+    def read_log(self, step: Step | Work) -> str:
+        system, base = self._files
+        try:
+            return str(system.cat_file(f"{base}/logs/{self.log(step).name}").decode(errors="replace"))
+        except FileNotFoundError:
+            return ""
+
+    @contextmanager
+    def logged(self, work: Work) -> Iterator[None]:
+        super().open()  # the cache of this machine
+        written, log = self.read_log(work), self.log(work)
+        if not log.exists() or len(log.read_text(errors="replace")) < len(written):
+            log.write_text(written)  # on another machine, by an earlier attempt
+        ended = threading.Event()
+        copying = threading.Thread(target=self._keep_log_until, args=(work, ended), daemon=True)
+        copying.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            copying.join()
+
+    def _keep_log_until(self, work: Work, ended: threading.Event) -> None:
+        while not ended.wait(LOG_SECONDS):
+            self.keep_log(work)
+        self.keep_log(work)
+
+    def keep_log(self, work: Work) -> None:
+        system, base = self._files
+        log = self.log(work)
+        if log.exists() and log.stat().st_size:
+            with suppress(OSError):  # that a log could not be copied is no reason to fail
+                system.put_file(str(log), f"{base}/logs/{log.name}")

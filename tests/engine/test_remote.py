@@ -1,0 +1,211 @@
+"""A store that fsspec reaches: in memory, or in a folder that is no machine's cache."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from datatrial.engine import schedule
+from datatrial.engine.local import LocalExecutor
+from datatrial.engine.remote import RemoteStore, store_at
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store
+from datatrial.errors import StoreError
+from datatrial.records import ModelRef, Runtime
+from tests.engine.tasks import Fail, Refer, Write
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Makes this process one of several machines, each with a cache of its own."""
+
+    def machine(name: str, url: str) -> RemoteStore:
+        monkeypatch.setenv("DATATRIAL_CACHE", str(tmp_path / name))
+        store = RemoteStore(url)
+        store.open()
+        return store
+
+    return machine
+
+
+@pytest.fixture
+def url():
+    return f"memory://bucket-{uuid4().hex}/studies"
+
+
+def made(store: Store, step: Step) -> Path:
+    result = store.build(store.work(step), Runtime())
+    store.note_success(step)
+    return result
+
+
+def remote_files(url: str) -> dict[str, bytes]:
+    system, base = fsspec.core.url_to_fs(url)
+    return {path.removeprefix(base + "/"): system.cat_file(path) for path in system.find(base)}
+
+
+def test_a_place_with_a_scheme_is_a_url(tmp_path):
+    assert isinstance(store_at("s3://bucket/x"), RemoteStore)
+    assert str(store_at("s3://bucket/x/")) == "s3://bucket/x"
+    assert type(store_at(tmp_path)) is type(store_at(str(tmp_path))) is Store
+
+
+def test_what_one_machine_made_another_reads(machine, url):
+    first, second = Step(Write("a")), Step(Write("b"), {"x": Step(Write("a"))})
+    made(machine("one", url), first)
+    other = machine("two", url)
+    assert other.has(first)
+    assert not other.has(second)
+    assert (made(other, second) / "text").read_text() == "ba"
+    third = machine("three", url)
+    assert (third.path(second) / "text").read_text() == "ba"
+    assert third.record(second) == json.loads((third.path(second) / "record.json").read_text())
+    assert not (third.root / first.key).exists()  # nothing that was not asked for
+
+
+def test_the_record_is_written_last_so_that_half_a_result_is_none(machine, url, monkeypatch):
+    store, step = machine("one", url), Step(Write("a"))
+    system, _ = fsspec.core.url_to_fs(url)
+    put, seen = type(system).put_file, []
+
+    def put_and_break(self, here, there, **options):
+        if there.endswith("record.json"):
+            raise ConnectionError("the network is down")
+        seen.append(there)
+        put(self, here, there, **options)
+
+    monkeypatch.setattr(type(system), "put_file", put_and_break)
+    with pytest.raises(ConnectionError):
+        made(store, step)
+    assert [Path(path).name for path in seen] == ["text"]
+    assert not machine("two", url).has(step)
+
+    monkeypatch.setattr(type(system), "put_file", put)
+    made(machine("one", url), step)
+    assert machine("two", url).has(step)
+
+
+def test_a_result_that_could_not_be_sent_is_sent_later_and_not_made_again(machine, url, monkeypatch, tmp_path):
+    step = Step(Write("a", runs=str(tmp_path / "runs")))
+    with monkeypatch.context() as broken:
+        broken.setattr(RemoteStore, "_send", lambda self, key: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            made(machine("one", url), step)
+    made(machine("one", url), step)
+    assert len((tmp_path / "runs").read_text().split()) == 1
+    assert machine("two", url).has(step)
+
+
+def test_a_step_that_another_machine_has_done_since_is_not_done_again(machine, url, tmp_path):
+    step = Step(Write("a", runs=str(tmp_path / "runs")))
+    early = machine("one", url)
+    assert not early.has(step)  # it has looked, and will not look again
+    made(machine("two", url), step)
+    late = pickle.loads(pickle.dumps(early))  # as a worker gets it
+    made(late, step)
+    assert len((tmp_path / "runs").read_text().split()) == 1
+
+
+def test_the_store_is_listed_once_however_many_steps_are_asked_for(machine, url, monkeypatch):
+    store = machine("one", url)
+    for n in range(3):
+        made(store, Step(Write(str(n))))
+    system, _ = fsspec.core.url_to_fs(url)
+    calls: list[str] = []
+
+    def counted(name: str) -> Any:
+        real = getattr(type(system), name)
+        return lambda *args, **options: calls.append(name) or real(*args, **options)
+
+    for name in ("find", "exists"):
+        monkeypatch.setattr(type(system), name, counted(name))
+    reader = RemoteStore(url)
+    assert [reader.has(Step(Write(str(n)))) for n in range(50)] == [True] * 3 + [False] * 47
+    assert calls == ["find"]
+
+
+def test_what_a_model_refers_to_in_the_store_comes_with_it(machine, url):
+    weights, store = Step(Write("weights")), machine("one", url)
+    made(store, weights)
+    adapter = Step(Refer("adapter"), {"base": weights})
+    made(store, adapter)
+    other = machine("two", url)
+    model = ModelRef.read(other.path(adapter))
+    assert (Path(model.weights) / "text").read_text() == "weights"
+    assert Path(model.weights).is_relative_to(other.root)
+
+
+def test_a_result_that_was_forgotten_is_made_anew_on_every_machine(machine, url, tmp_path):
+    step, runs = Step(Write("a", runs=str(tmp_path / "runs"))), tmp_path / "runs"
+    made(machine("one", url), step)
+    machine("two", url).path(step)
+    driver = machine("driver", url)
+    driver.forget(step)
+    assert not driver.has(step)
+    assert remote_files(url) == {}
+    made(machine("two", url), step)
+    assert len(runs.read_text().split()) == 2
+
+
+def test_a_file_that_is_not_what_its_record_says_is_named(machine, url):
+    step = Step(Write("a"))
+    made(machine("one", url), step)
+    system, base = fsspec.core.url_to_fs(url)
+    system.pipe_file(f"{base}/{step.key}/text", b"something else")
+    with pytest.raises(StoreError, match=f"{step.key}/text is not what its record says"):
+        machine("two", url).path(step)
+
+
+def test_logs_are_read_on_other_machines_and_attempts_add_to_one_log(machine, url):
+    step = Step(Write("a"))
+    for name in ("one", "two"):
+        store = machine(name, url)
+        with store.logged(store.work(step)), store.log(step).open("a") as log:
+            log.write(f"tried on {name}\n")
+    reader = machine("reader", url)
+    assert reader.read_log(step) == "tried on one\ntried on two\n"
+    assert reader.read_log(Step(Write("never ran"))) == ""
+    assert reader.log_place(step) == f"{url}/logs/{step.name}.log"
+
+
+def test_failures_are_read_on_other_machines_until_the_step_succeeds(machine, url):
+    step, store = Step(Write("a")), machine("one", url)
+    store.note_failure(step, "line 3: no column")
+    assert machine("two", url).failure(step) == "line 3: no column"
+    store.note_success(step)
+    assert machine("two", url).failure(step) is None
+
+
+def test_records_come_without_their_results(machine, url):
+    store = machine("one", url)
+    for text in ("one", "two"):
+        made(store, Step(Write(text)))
+    reader = machine("two", url)
+    assert {record["recipe"]["task"]["text"] for _, record in reader.records("write")} == {"one", "two"}
+    nearest = reader.nearest(Step(Write("two"), label="again"))
+    assert nearest is not None
+    assert nearest[0] == Step(Write("two")).digest
+    assert not (reader.root / "write").exists()
+
+
+def test_workers_of_this_machine_use_it_too(machine, tmp_path):
+    store = machine("one", f"file://{tmp_path}/bucket/studies")
+    bad, goal = Step(Fail("odd")), Step(Write("b"), {"x": Step(Write("a"))})
+    with LocalExecutor(store, jobs=2, device="cpu") as executor:
+        outcome = schedule.run([goal, bad], store, executor, lambda event, step: None)
+    assert len(outcome.done) == 2
+    assert (tmp_path / "bucket/studies" / goal.key / "text").read_text() == "ba"
+    assert "Traceback" in (tmp_path / "bucket/studies/logs" / f"{bad.name}.log").read_text()
+    assert store.has(goal)
+
+
+def test_a_store_that_cannot_be_used_is_named(machine, tmp_path):
+    with pytest.raises(StoreError, match=r"cannot use the store nonsense://x"):
+        machine("one", "nonsense://x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write to the store file://.*--store"):
+        machine("one", f"file://{tmp_path}/file/store")
