@@ -55,6 +55,28 @@ def test_a_good_study_loads(write):
     assert study.stage(study.arms["both"][1], seed=1).seed == 1
 
 
+def test_an_arm_goes_on_from_an_earlier_one(write):
+    arms = "  more: [{arm: both}, {sft: mine}]\n  evenmore: [{arm: more}, {dpo: hh}]\n"
+    study = Study.load(write(GOOD.replace("benchmarks:", f"{arms}benchmarks:")))
+    assert study.arms["more"] == (*study.arms["both"], study.arms["more"][-1])
+    assert [entry.target for entry in study.arms["evenmore"]] == ["lima", "hh", "mine", "hh"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("more: [{arm: bth}]", "arms.more[0].arm: no earlier arm 'bth'; did you mean 'both'?"),
+        ("more: [{arm: more}]", "arms.more[0].arm: no earlier arm 'more'"),
+        ("more: [{sft: mine}, {arm: both}]", "arms.more[1].arm: an arm can go on from another only in its first entry"),
+        ("more: [{arm: both, beta: 1}]", "arms.more[0].arm: an arm goes on from another as that is; 'beta' cannot"),
+    ],
+)
+def test_an_arm_that_goes_on_from_what_is_not_there_is_refused(write, entry, expected):
+    [problem] = problems(write(GOOD.replace("benchmarks:", f"  {entry}\nbenchmarks:")))
+    assert expected in problem
+    assert "line 16" in problem
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

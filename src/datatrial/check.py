@@ -173,7 +173,7 @@ class _Parts:
             for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", endpoints)):
                 for name in _several(_mapping(contrast).get(key)):
                     named.append((("contrasts", number, key), name, known))
-        untrained = [name for name, of in self.arms.items() if not of or (of[-1] and of[-1].kind == "model")]
+        untrained = [name for name, of in self.arms.items() if not of or (of[-1] and of[-1].kind in ("model", "arm"))]
         for number, sweep in enumerate(_list(self.values, "sweeps")):
             arm = _mapping(sweep).get("arm")
             named.append((("sweeps", number, "arm"), arm, list(self.arms)))

@@ -147,7 +147,7 @@ class Family(Component):
         fields = dict(value)
         kind = fields.pop("kind", None)
         if kind not in cls.kinds():
-            raise _at_kind(value, kind, cls.kinds())
+            raise invalid_at(("kind",), f"unknown kind; {did_you_mean(str(kind), cls.kinds())}")
         return cls.of_kind(kind).model_validate(fields, context=info.context)
 
     @classmethod
@@ -159,10 +159,10 @@ class Family(Component):
         return handler(source)
 
 
-def _at_kind(value: Any, kind: Any, known: list[str]) -> ValidationError:
-    problem = PydanticCustomError("kind", "{what}", {"what": f"unknown kind; {did_you_mean(str(kind), known)}"})
-    detail = InitErrorDetails(type=problem, loc=("kind",), input=kind)
-    return ValidationError.from_exception_data(str(value), [detail])
+def invalid_at(place: tuple[str | int, ...], message: str) -> ValidationError:
+    """What a validator raises of something below the value that it was given."""
+    problem = PydanticCustomError("invalid", "{message}", {"message": message})
+    return ValidationError.from_exception_data("", [InitErrorDetails(type=problem, loc=place, input=None)])
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from pydantic_core import PydanticCustomError
 
 from datatrial.audits._base import Audit
-from datatrial.component import LocalPath, Settings, did_you_mean
+from datatrial.component import LocalPath, Settings, did_you_mean, invalid_at
 from datatrial.data_set import DataSet
 from datatrial.errors import StudyError
 from datatrial.evaluation._base import Benchmark
@@ -26,10 +26,10 @@ NAME = r"^[A-Za-z0-9][\w.+-]*$"  # of studies, data sets, arms: readable in path
 
 
 class ArmStage(Settings):
-    """One entry of an arm: `{sft: lima}`, `{dpo: hh, beta: 0.2}`, or `{model: folder-or-hub-id}` to start from."""
+    """One entry of an arm: `{sft: lima}`, `{dpo: hh, beta: 0.2}`; in the first, `{model: …}` or `{arm: an-earlier-one}`."""
 
-    kind: str  # "model", or a kind of training stage
-    target: str  # the data set's name, or the model's path
+    kind: str  # "model", "arm", or a kind of training stage
+    target: str  # the data set's name, the model's path, or the arm's name
     settings: Mapping[str, Any] = Field(default_factory=dict)  # overrides of `training`, or further fields of the model
     other_seeds: bool = False  # trained with other seeds than the study's: never written in a study
 
@@ -46,7 +46,7 @@ class ArmStage(Settings):
     def _from_yaml(cls, value: Any) -> Any:
         if isinstance(value, ArmStage) or (isinstance(value, Mapping) and "target" in value):
             return value
-        known = ["model", *Stage.kinds()]
+        known = ["model", "arm", *Stage.kinds()]
         if not isinstance(value, Mapping):
             raise PydanticCustomError("stage", "should be a mapping such as {{sft: name-of-a-data-set}}")
         kinds = [key for key in value if key in known]
@@ -79,6 +79,38 @@ def _known_reference(name: str) -> str:
         what = f"no published results are called {name!r}; {did_you_mean(name, known())}"
         raise PydanticCustomError("reference", "{what}", {"what": what})
     return name
+
+
+Stages = tuple[ArmStage, ...]
+
+
+def _going_on(arms: Mapping[str, Stages]) -> Mapping[str, Stages]:
+    """The arms, each that goes on from an earlier one with that one's entries in the place of its first."""
+    found: dict[str, Stages] = {}
+    for name, entries in arms.items():
+        for number, entry in enumerate(entries):
+            if entry.kind == "arm" and (problem := _not_there(entry, number, [*found])):
+                raise invalid_at((name, number, "arm"), problem)
+        start = found[entries[0].target] if entries and entries[0].kind == "arm" else ()
+        found[name] = (*start, *entries[1:]) if entries and entries[0].kind == "arm" else entries
+    return found
+
+
+def _not_there(entry: ArmStage, number: int, earlier: list[str]) -> str:
+    """Why an entry cannot go on from the arm that it names; empty where it can."""
+    if number:
+        return "an arm can go on from another only in its first entry"
+    if entry.settings:
+        return f"an arm goes on from another as that is; {next(iter(entry.settings))!r} cannot be set here"
+    return "" if entry.target in earlier else f"no earlier arm {entry.target!r}; {did_you_mean(entry.target, earlier)}"
+
+
+def _of_their_own(models: Mapping[str, Stages]) -> Mapping[str, Stages]:
+    for name, entries in models.items():
+        for number, entry in enumerate(entries):
+            if entry.kind == "arm":
+                raise invalid_at((name, number, "arm"), "reward models do not go on from arms: write the stages out")
+    return models
 
 
 class Sweep(Settings):
@@ -139,9 +171,11 @@ class Study(Settings):
     seeds_redraw: tuple[Literal["sample", "order", "init"], ...] = Field(("order", "init"), min_length=1)
     training: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # settings of every stage of a kind
     data: Mapping[Name, DataSet] = Field(default_factory=dict)
-    reward_models: Mapping[Name, Annotated[tuple[ArmStage, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    reward_models: Annotated[Mapping[Name, Annotated[Stages, Field(min_length=1)]], AfterValidator(_of_their_own)] = (
+        Field(default_factory=dict)
+    )
     audits: tuple[Annotated[Audit, BeforeValidator(name_as_kind)], ...] = Field(default_factory=_all_audits)
-    arms: Mapping[Name, tuple[ArmStage, ...]] = Field(min_length=1)
+    arms: Annotated[Mapping[Name, Stages], AfterValidator(_going_on)] = Field(min_length=1)
     benchmarks: tuple[Annotated[Benchmark, BeforeValidator(task_name_as_benchmark)], ...] = Field(min_length=1)
     baseline: str = ""  # the arm that others are compared with; by default the first without stages, or the first
     capability: Endpoints = ()  # benchmarks over which the endpoint `capability` is the mean; empty: all shares
