@@ -26,7 +26,7 @@ NAME = r"^[A-Za-z0-9][\w.+-]*$"  # of studies, data sets, arms: readable in path
 
 
 class ArmStage(Settings):
-    """One entry of an arm: `{sft: lima}`, `{dpo: hh, beta: 0.2}`; in the first, `{model: …}` or `{arm: an-earlier-one}`."""
+    """One entry of an arm: `{sft: lima}`, `{dpo: hh, beta: 0.2}`; as the first also `{model: …}` or `{arm: …}`."""
 
     kind: str  # "model", "arm", or a kind of training stage
     target: str  # the data set's name, the model's path, or the arm's name

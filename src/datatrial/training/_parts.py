@@ -25,6 +25,7 @@ class InParts(Trainer):  # type: ignore[misc]
 
     tokens_at_once: int  # that go through the model in one part, as `tokens_of` counts them
     halved: int = 0  # how often memory ran out
+    _total_train_tokens: int  # TRL's
     notes: list[str]  # what people should know of how it trains
     loss_is_scaled_for_ga = True  # by us; transformers would divide by a number of parts that it knows
 
@@ -47,10 +48,11 @@ class InParts(Trainer):  # type: ignore[misc]
         Trainer._save_checkpoint(self, model, trial)  # TRL's also writes a model card
 
     def training_step(self, model: Any, inputs: Sequence[Row], _: Any = None) -> torch.Tensor:
-        random = self._random_state()
+        random, tokens = self._random_state(), self._total_train_tokens
+        before = {name: len(values) for name, values in self._metrics["train"].items()}
         while True:
             try:
-                return self._summed(model, inputs, super().training_step)
+                return self._summed(model, inputs, super().training_step, before)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -58,13 +60,17 @@ class InParts(Trainer):  # type: ignore[misc]
             # Outside of the handler, which would keep the failed attempt's tensors.
             model.zero_grad()
             self._go_back_to(random)
+            self._total_train_tokens = tokens
+            for name, values in self._metrics["train"].items():
+                del values[before.get(name, 0) :]
 
-    def _summed(self, model: Any, rows: Sequence[Row], step: Callable[..., torch.Tensor]) -> torch.Tensor:
+    def _summed(
+        self, model: Any, rows: Sequence[Row], step: Callable[..., torch.Tensor], before: Mapping[str, int]
+    ) -> torch.Tensor:
         """Forward and back through all parts of a batch; the batch's loss comes back."""
         parts = list(in_parts(rows, self.tokens_of, self.tokens_at_once))
         rank, world = self.args.process_index, self.args.world_size
         whole = sum(map(self.weight_of, rows))
-        before = {name: len(values) for name, values in self._metrics["train"].items()}
         loss, weights = torch.zeros((), device=self.args.device), []
         rounds = math.ceil(len(parts) / world)
         for number in range(rounds):
