@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 NF4_BLOCK = 64  # weights with one scale
+TOKENIZER = (  # files that a tokenizer is read from
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "spiece.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,15 @@ def load_base(ref: ModelRef, device: str) -> "PreTrainedModel":
         _kept.clear()  # before loading: two large models may not fit at once
         _kept.append(_Base(key, _read_weights(ref, device)))
     return _rebuilt(_kept[0].model)
+
+
+def load_own(ref: ModelRef, device: str) -> "PreTrainedModel":
+    """The base weights of a model, read anew into memory of its own: they can be changed in place.
+
+    The base model that is kept goes first, so that there are never two.
+    """
+    forget()
+    return _read_weights(ref, device)
 
 
 def forget() -> None:
@@ -111,6 +134,13 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     if tokenizer.pad_token is None:
         raise ModelError(f"the tokenizer in {folder} has no padding, end-of-text or unknown token to pad with")
     return tokenizer
+
+
+def copy_tokenizer(folder: Path, out: Path) -> None:
+    """Copy the files that the tokenizer of a folder of weights is read from, byte for byte."""
+    for name in TOKENIZER:
+        if (file := folder / name).exists():
+            shutil.copyfile(file, out / name)
 
 
 def read_config(folder: Path) -> "PreTrainedConfig":

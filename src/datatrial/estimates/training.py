@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from datatrial.estimates.compute import Rows, Work, forward, pretraining, training
+from datatrial.estimates.compute import Rows, Work, forward, pretraining, training, training_all
 from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize
 from datatrial.estimates.devices import Device
 from datatrial.estimates.lengths import Lengths
@@ -13,6 +13,7 @@ from datatrial.memory import (
     TRAINED_BYTES,
     Memory,
     fused_head,
+    inputs_of_matrices,
     kept_by_a_block,
     scoring_activations,
     training_activations,
@@ -21,7 +22,15 @@ from datatrial.memory import (
 from datatrial.models.from_scratch import FromScratch
 from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.shapes import Shape
-from datatrial.training._at_once import ENOUGH, ROW, AtOnce, at_once, bytes_per_token
+from datatrial.training._at_once import (
+    ENOUGH,
+    ROW,
+    AtOnce,
+    at_once,
+    bytes_per_token,
+    parameters_trained,
+    weights_beside,
+)
 from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE, ComparisonStage, Stage
 from datatrial.training.dpo import Dpo
 
@@ -60,7 +69,7 @@ def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device 
     """A stage on a data set of this size, as it goes through such a device: in parts, without padding."""
     train = None if data.rows is None else max(1.0, data.rows - stage.held_out_of(data.rows))
     found = _sequences(stage, policy, data)
-    parameters = policy.shape.adapter(stage.lora.r, stage.lora.target_modules) if policy.shape else None
+    parameters = parameters_trained(stage, policy.shape) if policy.shape else None
     if found is None:
         return _without_lengths(stage, train, parameters)
     row_tokens = _longest(stage, policy) if stage.packs else found.tokens
@@ -184,7 +193,11 @@ class _Run:
         """All optimizer steps: forward and back; and a forward pass of the reference over what is seen."""
         per_step = min(self.stage.batch_size, rows)
         batch = self._packed(example, per_step)
-        once = training(self.shape, batch, self.width, self.parameters, checkpointing=self.at_once.checkpointing)
+        again = self.at_once.checkpointing
+        if self.stage.lora:
+            once = training(self.shape, batch, self.width, self.parameters, checkpointing=again)
+        else:
+            once = training_all(self.shape, batch, self.width, checkpointing=again)
         return once * (rows / per_step) + Work(moved=self.parameters * 4 * 7 * steps)
 
     def reference(self, example: _Sequences, examples: float) -> Work:
@@ -213,7 +226,7 @@ class _Run:
         scored = tokens * min(1.0, example.scored / example.tokens)
         each = bytes_per_token(self.stage, self.shape, self.width, self.at_once.checkpointing)
         return Memory(
-            weights(self.shape, self.width, self.policy.quantized),
+            weights_beside(self.stage, self.shape, self.width, self.policy.quantized),
             TRAINED_BYTES * self.parameters,
             tokens * each,
             fused_head(self.shape, scored, self.width, self.on_gpu) if self.stage.learns_tokens else 0.0,
@@ -234,7 +247,7 @@ def from_scratch_estimate(
     steps = math.ceil(model.epochs * math.ceil(blocks / model.batch_size))
     rows = Rows(model.batch_size, model.block_length, model.batch_size * model.block_length)
     logits = rows.tokens * shape.vocabulary * 4 * 3  # as they are, their log-probabilities, their gradient
-    kept = kept_by_a_block(shape, 4, 0, dropout=False) + 4 * (5 * shape.hidden + shape.intermediate)
+    kept = kept_by_a_block(shape, 4, 0, dropout=False) + inputs_of_matrices(shape, 4)
     memory = Memory(
         shape.parameters * 4,
         shape.parameters * 12,

@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WrapValidator, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.component import Component, Family, Settings, not_set
@@ -18,12 +18,25 @@ MEASURED_AT_ONCE = 8  # held-out examples, on every device: the loss is a mean o
 
 
 class Lora(Settings):
-    """LoRA's settings (Hu et al. 2021), named as in PEFT but for its `lora_` prefix."""
+    """LoRA's settings (Hu et al. 2021), named as in PEFT but for its `lora_` and `use_`."""
 
     r: int = Field(8, gt=0)
     alpha: float = Field(16, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    rslora: bool = Field(False, exclude_if=not_set)  # scaled by alpha / √r, not alpha / r (Kalajdzievski 2023)
+    dora: bool = Field(False, exclude_if=not_set)  # lengths of weights trained apart (Liu et al. 2024)
+
+
+def _lora_or_all(value: Any, _: Any) -> "Lora | Literal[False]":
+    # Not null: in a study that extends another one, null takes the key out, and the default is a LoRA.
+    if value is None:
+        raise PydanticCustomError("lora", "should be settings of LoRA, or false to train every weight")
+    return False if value is False else Lora.model_validate(value)
+
+
+LoraOrAll = Annotated[Lora | Literal[False], WrapValidator(_lora_or_all)]
+"""A LoRA to train, or `false`: every weight of the model is trained."""
 
 
 class Budget(Settings):
@@ -46,11 +59,12 @@ class Budget(Settings):
 
 
 class Stage(Family):
-    """One training run on top of a policy (the base model, or an earlier stage's adapter).
+    """One training run on top of a policy (the base model, or what an earlier stage made of it).
 
-    Reads the inputs `policy` (a result with `model.json`) and `data` (a data set); writes `model.json`, `adapter/`,
-    `history.parquet` (step, epoch, metric, value: training curves and held-out loss), `training.json` (counts), and
-    `runs/` (the curves as TensorBoard reads them, while they are made; `trl: {report_to: …}` sends them elsewhere).
+    Reads the inputs `policy` (a result with `model.json`) and `data` (a data set); writes `model.json`, `adapter/` (or
+    `weights/`, where it trains them all), `history.parquet` (step, epoch, metric, value: training curves and held-out
+    loss), `training.json` (counts), and `runs/` (the curves as TensorBoard reads them, while they are made;
+    `trl: {report_to: …}` sends them elsewhere).
     """
 
     folder: ClassVar[str] = "datatrial.training"
@@ -67,7 +81,7 @@ class Stage(Family):
     batch_size: int = Field(8, gt=0)
     max_length: int = Field(1024, gt=1)  # tokens
     prompt: PromptFormat = "question_answer"
-    lora: Lora = Lora()
+    lora: LoraOrAll = Lora()
     # Share of the examples kept out of training to measure the loss on; at most `MOST_HELD_OUT` of them.
     held_out: float = Field(0.05, ge=0, lt=1)
     seed: int = 0  # the order of the data and, unless `init_seed` is given, the initialization of LoRA and dropout
