@@ -71,6 +71,7 @@ class Stage(Family):
     forms: ClassVar[tuple[Form, ...]]  # what data it can be given
     has_reference: ClassVar[bool] = False  # whether a frozen policy beside the one that is trained sees every example
     texts: ClassVar[int] = 1  # of an example
+    examples_of_a_row: ClassVar[int] = 1
     learns_tokens: ClassVar[bool] = True  # by the policy's own head; else a new head gives each sequence one number
 
     learning_rate: float = Field(gt=0)

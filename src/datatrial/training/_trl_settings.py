@@ -102,7 +102,8 @@ def known_settings(kind: str) -> list[str]:
 
 def _sources(kind: str) -> Iterator[Path]:
     # find_spec of a top-level package does not import it; of a module inside it would.
-    yield _folder("trl") / "trainer" / f"{kind}_config.py"
+    places = (_folder("trl") / "trainer", _folder("trl") / "experimental" / kind)
+    yield next(file for place in places if (file := place / f"{kind}_config.py").is_file())
     yield _folder("trl") / "trainer" / "base_config.py"
     yield _folder("transformers") / "training_args.py"
 
