@@ -207,7 +207,8 @@ class Study(Settings):
         drawn = self.seed_of(spec, seed)
         order, init = (drawn if what in self.seeds_redraw else self.seeds[0] for what in ("order", "init"))
         return Stage.of_kind(spec.kind).model_validate(
-            {**fields, "seed": order, "init_seed": None if init == order else init}
+            {**fields, "seed": order, "init_seed": None if init == order else init},
+            context={"folder": self._folder},
         )
 
     def seed_of(self, entry: ArmStage, seed: int) -> int:

@@ -130,6 +130,10 @@ class Stage(Family):
         """Whether the loss is over every token, and not over those of answers alone."""
         return False
 
+    def longest_prompt(self, max_length: int) -> int | None:
+        """Tokens of a prompt, of which a longer one loses its start, where an example has so many; None: any."""
+        return None
+
     def reads_beforehand(self) -> Mapping[str, Component]:
         """What is made of the same policy and data for this to read, under the name `run` finds each result by."""
         return {}
@@ -147,6 +151,9 @@ class ComparisonStage(Stage):
     # Tokens. A longer prompt loses its start (but for the token that begins every text), so that the last turns and the
     # answers stay whole; what then is longer than `max_length` loses its end.
     max_prompt_length: int | None = Field(None, gt=0, exclude_if=not_set)
+
+    def longest_prompt(self, max_length: int) -> int | None:
+        return self.max_prompt_length
 
     @model_validator(mode="after")
     def _room_for_answers(self) -> Self:

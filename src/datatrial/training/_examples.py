@@ -13,7 +13,6 @@ from datatrial.errors import DataError
 from datatrial.policies import load_policy
 from datatrial.records import Runtime
 from datatrial.reference_log_probs import log_probs_of, read_log_probs, with_reference
-from datatrial.training._base import ComparisonStage
 from datatrial.training._order import Order, in_order
 
 if TYPE_CHECKING:
@@ -56,8 +55,7 @@ def prepare(
         raise DataError(f"{stage.kind} trains on {' or '.join(stage.forms)}, not on {table.card.form}")
     whole = encode(list(rows_of(table, answers)), tokenizer, stage.prompt)
     max_length = min(stage.max_length, longest or stage.max_length)
-    longest_prompt = stage.max_prompt_length if isinstance(stage, ComparisonStage) else None
-    fitted = [fit(example, max_length, longest_prompt) for example in whole]
+    fitted = [fit(example, max_length, stage.longest_prompt(max_length)) for example in whole]
     if reference:
         fitted = with_reference(fitted, read_log_probs(reference))
     reasons = [reason_to_drop(example) for example in fitted]

@@ -49,7 +49,7 @@ ALWAYS = {
     "logging_nan_inf_filter": False,  # it would show the last number instead
     "eval_steps": 1 / (EVALUATIONS - 1),
 }
-CLOCKED = ("_runtime", "_per_second")  # metrics that measure the machine, not the training
+CLOCKED = ("_runtime", "_per_second", "step_time")  # metrics that measure the machine, not the training
 RUNS = "runs"  # where TensorBoard's files go in a result; the store takes no checksums there
 
 disable_progress_bars()
@@ -90,6 +90,8 @@ def configure(
         **own,
         **stage.trl,
     }
+    if "max_length" not in config.__dataclass_fields__:  # where TRL has none, we have cut what is too long
+        del settings["max_length"]
     try:
         args: Config = config(**settings)
     except (TypeError, ValueError) as error:
@@ -205,7 +207,7 @@ def curves_of(state: TrainerState, passes: float) -> pl.DataFrame:
         for logs in state.log_history
         if "train_runtime" not in logs  # a summary of the run
         for metric, value in logs.items()
-        if metric not in ("step", "epoch") and not metric.endswith(CLOCKED)
+        if metric not in ("step", "epoch") and not metric.endswith(CLOCKED) and value is not None
     ]
     return pl.DataFrame(rows, columns, orient="row").sort("step", "metric", maintain_order=True)
 

@@ -50,7 +50,7 @@ class TokenizedKTOTrainer(MeanOverExamples, KTOTrainer):  # type: ignore[misc]
 
     def counted_in(self, metric: str, row: Row) -> int:
         labels = {"chosen": True, "rejected": False}
-        return row["label"] == labels.get(metric.rpartition("/")[2], row["label"])
+        return int(row["label"] == labels.get(metric.rpartition("/")[2], row["label"]))
 
     def _summed(self, model: Any, rows: Sequence[Row], *step: Any) -> torch.Tensor:
         metrics = self._metrics["train"]
@@ -67,9 +67,8 @@ class TokenizedKTOTrainer(MeanOverExamples, KTOTrainer):  # type: ignore[misc]
             metrics["rewards/margins"] = margins
         return loss
 
-    @torch.no_grad()  # type: ignore[misc,unused-ignore]
     def _divergence(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        """What TRL estimates of the whole batch, before it cuts it off at 0."""
+        """What TRL estimates of the whole batch, before it cuts it off at 0; no gradient goes through it."""
         model.train()
         found = []
         for part in in_parts(rows, self.tokens_of, self.tokens_at_once):
