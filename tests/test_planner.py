@@ -244,3 +244,11 @@ def test_a_circle_through_the_benchmarks_names_them(study):
         StudyError, match=r"texts of exam → data exam → texts of exam|data exam → texts of exam → data exam"
     ):
         plan(study, overrides=use)
+
+
+def test_a_policy_is_rewarded_by_a_reward_model_of_the_study(rewarded):
+    arm = "  grown: [{sft: mine}, {grpo: mine, reward_model: judge}]\n"
+    rewarded.write_text(rewarded.read_text().replace("arms:\n", f"arms:\n{arm}", 1))
+    made = plan(rewarded)
+    [run, *_] = [run for run in made.runs if run.arm == "grown"]
+    assert run.policy.inputs["reward_model"].digest == made.reward_models["judge"].step.digest

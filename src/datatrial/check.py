@@ -86,13 +86,20 @@ class _Parts:
         for number, audit in enumerate(self.audits):
             if audit:
                 yield ("audits", number), audit
+        yield from self._trained()
+        for place, entry in self._entries("model"):
+            if start := _read(Hub, {"path": entry.target, **entry.settings}, self.context):
+                yield (*place, "model"), start
+
+    def _trained(self) -> Iterator[tuple[Place, Stage]]:
         for place, entry in self._entries(*Stage.kinds()):
             fields = stage_fields(self._general(entry.kind), entry.settings)
             if stage := _read(Stage.of_kind(entry.kind), fields, self.context):
                 yield place, stage
-        for place, entry in self._entries("model"):
-            if start := _read(Hub, {"path": entry.target, **entry.settings}, self.context):
-                yield (*place, "model"), start
+
+    def _starts_elsewhere(self, place: Place) -> bool:
+        first = self.arms[str(place[1])][0] if place[0] == "arms" else None
+        return first is not None and first.kind == "model"
 
     def _entries(self, *kinds: str) -> Iterator[tuple[Place, ArmStage]]:
         for key, named in (("arms", self.arms), ("reward_models", self.reward_models)):
@@ -180,6 +187,10 @@ class _Parts:
                 yield place, "a reward model gives scores, no answers: declare it under `reward_models`"
             elif entry is not self.reward_models[str(place[1])][-1]:
                 yield place, "nothing can follow a reward model: it gives scores, no answers"
+        for place, stage in self._trained():
+            # Where an arm starts from another model, that one says what it is loaded as.
+            if not stage.lora and self.model and self.model.quantization and not self._starts_elsewhere(place):
+                yield place, f"a model in {self.model.quantization} cannot have every weight trained; give it a LoRA"
         for name, entries in self.reward_models.items():
             if not entries or (entries[-1] and entries[-1].kind != "reward"):
                 yield ("reward_models", name), "should end with {reward: name-of-a-data-set-of-comparisons}"

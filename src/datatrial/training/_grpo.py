@@ -36,10 +36,9 @@ class TokenizedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def __init__(self, *, data: Examples, table: "Table", **settings: Any):
         tokenizer = settings["processing_class"]
         said = list(rows_of(table, 1))
-        train, held_out = (_rows(examples, said, tokenizer) for examples in (data.train, data.held_out))
-        super().__init__(
-            train_dataset=train.select(data.order.places), eval_dataset=held_out if data.held_out else None, **settings
-        )
+        train = _rows(data.train, said, tokenizer).select(data.order.places)
+        held_out = _rows(data.held_out, said, tokenizer) if data.held_out else None
+        super().__init__(train_dataset=train, eval_dataset=held_out, **settings)
         self.notes: list[str] = []
         self._prompt_ids: list[list[int]] = []  # of the answers that are being written
         if not self.beta:
