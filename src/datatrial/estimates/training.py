@@ -33,6 +33,8 @@ from datatrial.training._at_once import (
 )
 from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE, ComparisonStage, Stage
 from datatrial.training.dpo import Dpo
+from datatrial.training.grpo import Grpo
+from datatrial.training.kto import Kto
 
 MARKS = 20  # characters that the prompt format puts around a turn and its answer: "Question: …\n\nAnswer: "
 ENDS = 2  # tokens that begin and end a text
@@ -67,6 +69,7 @@ class _Sequences:
 
 def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device | None) -> Trained:
     """A stage on a data set of this size, as it goes through such a device: in parts, without padding."""
+    data = replace(data, rows=None if data.rows is None else data.rows * stage.examples_of_a_row)
     train = None if data.rows is None else max(1.0, data.rows - stage.held_out_of(data.rows))
     found = _sequences(stage, policy, data)
     parameters = parameters_trained(stage, policy.shape) if policy.shape else None
@@ -93,6 +96,10 @@ def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device 
     work = computed.work(batch, rows, steps) + measuring
     if stage.has_reference and not stage.reads_beforehand():
         work = work + computed.reference(found, rows + held_out)
+    if isinstance(stage, Kto):  # mismatched pairs: by the reference beforehand, by the policy on the way
+        work = work + computed.reference(found, 2 * (rows + held_out))
+    if isinstance(stage, Grpo):
+        work = work + computed.writing(stage, found, rows, steps)
     return replace(plan, work=work, memory=computed.memory(batch), measuring=measuring.flops / work.flops)
 
 
@@ -126,6 +133,9 @@ def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | Non
     if row is None:
         return None
     longest, around = _longest(stage, policy), MARKS / policy.characters_per_token + ENDS
+    if isinstance(stage, Grpo):
+        asked = PROMPT_SHARE if data.form == "comparisons" else 1 - _ANSWER_SHARE
+        return _written(stage, Lengths(max(1.0, row * asked + around)), longest)
     if not isinstance(stage, ComparisonStage):
         compared = data.form == "comparisons"  # of which SFT learns the chosen answers
         lengths = Lengths(row * (CHOSEN_SHARE if compared else 1.0) + around)
@@ -136,7 +146,17 @@ def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | Non
     lengths = Lengths(prompt + row * (1 - PROMPT_SHARE) / 2)
     cut = lengths.cut(longest)
     answers = 2 * cut * (1 - prompt / lengths.mean)
-    return _Sequences(lengths, 2, 2 * cut, answers if stage.learns_tokens else 2.0, 2 * cut - min(prompt, cut))
+    if stage.texts == 1:
+        return _Sequences(lengths, 1, cut, answers / 2, cut)
+    scored = answers + (min(prompt, cut) if stage.learns_prompts else 0.0)
+    return _Sequences(lengths, 2, 2 * cut, scored if stage.learns_tokens else 2.0, 2 * cut - min(prompt, cut))
+
+
+def _written(stage: Grpo, prompt: Lengths, longest: int) -> _Sequences:
+    """A prompt with each of the answers that are written to it, taken to be as long as they can be."""
+    answer, n = stage.max_completion_length, stage.num_generations
+    each = prompt.cut(max(1, longest - answer)) + answer
+    return _Sequences(Lengths(each, 0.0), n, n * each, float(n * answer), n * each)
 
 
 def _how_long(
@@ -205,6 +225,12 @@ class _Run:
         return forward(self.shape, self._packed(example, self.stage.batch_size), self.width) * (
             examples / self.stage.batch_size
         )
+
+    def writing(self, stage: Grpo, example: _Sequences, examples: float, steps: float) -> Work:
+        """Answers, those of a step at once: for each token of one the weights are read anew."""
+        tokens = stage.max_completion_length * steps
+        read = weights(self.shape, self.width, self.policy.quantized) * tokens
+        return self.reference(example, examples) + Work(moved=read, entered=self.shape.layers * tokens)
 
     def asking(self) -> Memory:
         """While the reference is asked, as when a model is scored."""
