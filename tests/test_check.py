@@ -256,3 +256,63 @@ def test_reward_models_curation_and_audits_are_checked(write, old, new, expected
     found = "\n".join(problems(write(REWARDED.replace(old, new, 1))))
     for text in expected:
         assert text in found
+
+
+WITH_GRPO = GOOD.replace(
+    "arms:\n", "reward_models: {judge: [{reward: hh}]}\narms:\n  g: [{sft: lima}, {grpo: lima, reward_model: judge}]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (", reward_model: judge}", "}", ["line 14: arms.g[1]: should have exactly one of `reward_function` and"]),
+        ("reward_model: judge}", "reward_model: judg}", ["arms.g[1].reward_model: no 'judg'", "did you mean 'judge'"]),
+        ("reward_model: judge}", "reward_function: 'my.py:nice'}", ["arms.g[1]: there is no file", "my.py"]),
+        ("reward_model: judge}", "reward_function: nice}", ["arms.g[1].reward_function: should be my_rewards.py:name"]),
+        ("{sft: lima}, {grpo", "{kto: tox}, {grpo", ["arms.g[0].kto: needs comparisons, but 'tox' holds statements"]),
+        ("{sft: lima}, {grpo", "{orpo: lima}, {grpo", ["arms.g[0].orpo: needs comparisons"]),
+        ("training:\n", "training:\n  kto: {batch_size: 1}\n", ["training.kto.batch_size: should be greater than 1"]),
+        (
+            "training:\n",
+            "training:\n  orpo: {trl: {bta: 1}}\n",
+            ["training.orpo.trl: TRL has no setting 'bta' for orpo"],
+        ),
+        ("seeds: [0, 1]", "lora: false", ["lora: a reward model is a LoRA and a score head"]),
+        ("seeds: [0, 1]", "lora: null", ["lora: should be settings of LoRA, or false to train every weight"]),
+        ("seeds: [0, 1]", "lora: {dorra: true}", ["lora.dorra: unknown key; did you mean 'dora'?"]),
+        ("beta: 0.1}", "lora: {targets: [a]}}", ["arms.both[1].lora.targets: unknown key; did you mean 'target_mod"]),
+        (
+            "{kind: from_scratch, corpus: [lima]}",
+            "{kind: hub, path: org/name, quantization: nf4}\nlora: false",
+            ["arms.lima[0]: a model in nf4 cannot have every weight trained; give it a LoRA"],
+        ),
+    ],
+)
+def test_what_later_stages_cannot_do_is_named(write, old, new, expected):
+    assert old in WITH_GRPO
+    found = problems(write(WITH_GRPO.replace(old, new, 1)))
+    for part in expected:
+        assert any(part in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WITH_GRPO,
+        WITH_GRPO.replace("training:\n", "training:\n  grpo: {num_generations: 4}\n"),
+        WITH_GRPO.replace("training:\n", "lora: false\ntraining:\n  reward: {lora: {r: 4}}\n"),
+        WITH_GRPO.replace("seeds: [0, 1]", "lora: false").replace("{reward: hh}", "{reward: hh, lora: {r: 4}}"),
+        GOOD.replace("seeds: [0, 1]", "lora: false"),
+    ],
+    ids=["as it is", "shared settings lack a reward", "a LoRA for reward models", "for one", "without any"],
+)
+def test_what_one_layer_of_settings_lacks_another_may_give(write, text):
+    study = Study.load(write(text))
+    assert all(study.stage(entry, 0) for entries in study.arms.values() for entry in entries)
+
+
+def test_the_settings_of_a_lora_can_follow_no_lora(write):
+    text = GOOD.replace("seeds: [0, 1]", "lora: false").replace("beta: 0.1}", "lora: {r: 4}}")
+    study = Study.load(write(text))
+    assert [study.stage(entry, 0).lora and study.stage(entry, 0).lora.r for entry in study.arms["both"]] == [False, 4]

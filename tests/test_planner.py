@@ -273,3 +273,11 @@ def test_each_step_has_the_resources_of_its_kind_of_work(study):
     assert made.data["mine"].resources == made.model.resources == Resources(gpus=0)
     trained = plan(study, overrides=["model={kind: from_scratch, corpus: [mine]}", "arms.theirs=[]"])
     assert trained.model.resources.gpus is None
+
+
+def test_a_policy_is_rewarded_by_a_reward_model_of_the_study(rewarded):
+    arm = "  grown: [{sft: mine}, {grpo: mine, reward_model: judge}]\n"
+    rewarded.write_text(rewarded.read_text().replace("arms:\n", f"arms:\n{arm}", 1))
+    made = plan(rewarded)
+    [run, *_] = [run for run in made.runs if run.arm == "grown"]
+    assert run.policy.inputs["reward_model"].digest == made.reward_models["judge"].step.digest

@@ -86,9 +86,20 @@ class _Parts:
         for number, audit in enumerate(self.audits):
             if audit:
                 yield ("audits", number), audit
+        yield from self._trained()
         for place, entry in self._entries("model"):
             if start := _read(Hub, {"path": entry.target, **entry.settings}, self.context):
                 yield (*place, "model"), start
+
+    def _trained(self) -> Iterator[tuple[Place, Stage]]:
+        for place, entry in self._entries(*Stage.kinds()):
+            fields = stage_fields(self._general(entry.kind), entry.settings)
+            if stage := _read(Stage.of_kind(entry.kind), fields, self.context):
+                yield place, stage
+
+    def _starts_elsewhere(self, place: Place) -> bool:
+        first = self.arms[str(place[1])][0] if place[0] == "arms" else None
+        return first is not None and first.kind == "model"
 
     def _entries(self, *kinds: str) -> Iterator[tuple[Place, ArmStage]]:
         for key, named in (("arms", self.arms), ("reward_models", self.reward_models)):
@@ -105,24 +116,48 @@ class _Parts:
 
     def stages(self) -> Iterator[Found]:
         """Wrong settings of training stages, where they are written: in the arm, in `training`, or for the study."""
-        training = _mapping(self.values.get("training"))
-        shared = {key: self.values[key] for key in OWN_STAGE_SETTINGS if key in self.values}
-        for kind in training.keys() - set(Stage.kinds()):
+        for kind in _mapping(self.values.get("training")).keys() - set(Stage.kinds()):
             yield ("training", kind), f"no such kind of stage; {did_you_mean(kind, Stage.kinds())}"
         for kind in Stage.kinds():
-            general = stage_fields(shared, _mapping(training.get(kind)))
-            stage = Stage.of_kind(kind)
-            if "seed" in general:
-                yield ("training", kind, "seed"), SEEDS
-            places: dict[str, Place] = {key: (key,) for key in shared}
-            places |= {key: ("training", kind, key) for key in _mapping(training.get(kind))}
-            yield from _misplaced(stage, general, places, ("training", kind))
-            for place, entry in self._entries(kind):
-                if "seed" in entry.settings:
-                    yield (*place, "seed"), SEEDS
-                own = {key: (*place, key) for key in entry.settings}
-                wrong = _misplaced(stage, stage_fields(general, entry.settings), {**places, **own}, place)
-                yield from (found for found in wrong if found[0][: len(place)] == place)
+            yield from self._stages_of_kind(kind)
+
+    def _stages_of_kind(self, kind: str) -> Iterator[Found]:
+        general, at = self._general(kind), ("training", kind)
+        written = _mapping(_mapping(self.values.get("training")).get(kind))
+        if "seed" in general:
+            yield (*at, "seed"), SEEDS
+        places: dict[str, Place] = {key: (key,) for key in OWN_STAGE_SETTINGS} | {key: (*at, key) for key in written}
+        of_entries: list[tuple[Place, list[Found]]] = []
+        for place, entry in self._entries(kind):
+            if "seed" in entry.settings:
+                yield (*place, "seed"), SEEDS
+            own = {**places, **{key: (*place, key) for key in entry.settings}}
+            of_entries.append((place, [*self._misplaced(kind, stage_fields(general, entry.settings), own, place)]))
+        said = set()
+        for where, message in self._misplaced(kind, general, places, at) if written else ():
+            # What a kind's settings lack as a whole, an entry may give.
+            lacking = where == at and not all((place, message) in wrong for place, wrong in of_entries)
+            if where[:2] == at and not lacking:
+                said.add(message if where == at else "")
+                yield where, message
+        for place, wrong in of_entries:
+            elsewhere = {("training",), *((key,) for key in OWN_STAGE_SETTINGS if key in self.values)}
+            for where, message in wrong:
+                if where[:1] in elsewhere or (where[: len(place)] == place and message not in said):
+                    yield where, message
+
+    def _general(self, kind: str) -> dict[str, Any]:
+        """The settings of every stage of a kind, without those of arms' entries."""
+        shared = {key: self.values[key] for key in OWN_STAGE_SETTINGS if key in self.values}
+        return stage_fields(shared, _mapping(_mapping(self.values.get("training")).get(kind)))
+
+    def _misplaced(
+        self, kind: str, fields: dict[str, Any], places: dict[str, Place], otherwise: Place
+    ) -> Iterator[Found]:
+        """Problems of a stage's settings, each at the place where the setting is written."""
+        build = partial(Stage.of_kind(kind).model_validate, fields, context=self.context)
+        for place, message in invalid(build, fields, ()):
+            yield (*places.get(str(place[0]), (*otherwise, place[0])), *place[1:]) if place else otherwise, message
 
     def references(self) -> Iterator[Found]:
         """Names of data sets and reward models that are not declared, or hold what cannot be used there."""
@@ -152,6 +187,10 @@ class _Parts:
                 yield place, "a reward model gives scores, no answers: declare it under `reward_models`"
             elif entry is not self.reward_models[str(place[1])][-1]:
                 yield place, "nothing can follow a reward model: it gives scores, no answers"
+        for place, stage in self._trained():
+            # Where an arm starts from another model, that one says what it is loaded as.
+            if not stage.lora and self.model and self.model.quantization and not self._starts_elsewhere(place):
+                yield place, f"a model in {self.model.quantization} cannot have every weight trained; give it a LoRA"
         for name, entries in self.reward_models.items():
             if not entries or (entries[-1] and entries[-1].kind != "reward"):
                 yield ("reward_models", name), "should end with {reward: name-of-a-data-set-of-comparisons}"
@@ -225,14 +264,6 @@ def _mentioned(component: Component, name: str) -> Place:
         if name in (value if isinstance(value, Mapping) else _several(value)):
             return (info.alias or field,)
     return ()
-
-
-def _misplaced(
-    stage: type[Stage], fields: dict[str, Any], places: dict[str, Place], otherwise: Place
-) -> Iterator[Found]:
-    """Problems of a stage's settings, each at the place where the setting is written."""
-    for place, message in invalid(lambda: stage.model_validate(fields), fields, ()):
-        yield (*places.get(str(place[0]), (*otherwise, place[0])), *place[1:]) if place else otherwise, message
 
 
 def _read(kind: Callable[..., C], value: Any, context: dict[str, Any]) -> C | None:

@@ -1,7 +1,7 @@
 """Conversations as token ids, a prompt and its answers apart: the same for training, scoring and generating."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from datatrial.errors import DataError, ModelError
@@ -26,6 +26,7 @@ class Example:
     answers: tuple[list[int], ...]
     bos: int | None = None  # the tokenizer's token that begins a text, if it has one
     reference: tuple[float, ...] = ()  # the answers' log-likelihoods by a reference policy, in nats, where known
+    row: int = field(default=-1, compare=False)  # its place in the data set
 
 
 def rows_of(table: "Table", answers: int) -> Iterator[Row]:
@@ -49,10 +50,10 @@ def encode(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", prompt_for
     template refuses.
     """
     examples = []
-    for prompt, wholes in _ids(rows, tokenizer, prompt_format):
+    for row, (prompt, wholes) in enumerate(_ids(rows, tokenizer, prompt_format)):
         start = min(_common_prefix(prompt, whole) for whole in wholes)
         answers = tuple(whole[start:] for whole in wholes)
-        examples.append(Example(prompt[:start], answers, tokenizer.bos_token_id))
+        examples.append(Example(prompt[:start], answers, tokenizer.bos_token_id, row=row))
     return examples
 
 

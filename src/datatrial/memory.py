@@ -7,7 +7,7 @@ from datatrial.shapes import Shape
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # NF4 with double quantization: 4 bits and 0.127 bits of constants a parameter (Dettmers et al. 2023, section 3).
 NF4_BYTES = (4 + 0.127) / 8
-# LoRA and its optimizer in float32: the parameter, its gradient, and AdamW's two moments.
+# What is trained and its optimizer, in float32: the parameter, its gradient, and AdamW's two moments.
 TRAINED_BYTES = 16
 # TRL's fused head makes logits in tiles of so many tokens and entries (trl.trainer.utils, trl.kernels.chunked_logprob).
 _TILE_TOKENS, _TILE_ENTRIES = 4096, 32768
@@ -48,6 +48,11 @@ def kept_by_a_block(shape: Shape, width: int, adapted: int, dropout: bool) -> fl
     kept = 8 * shape.hidden + width * (4 * shape.hidden + 2 * shape.kv_width)
     feed_forward = width * (4 if shape.gated else 2) * shape.intermediate * shape.active_experts
     return kept + feed_forward + adapted * ((4 if width < 4 else 0) + (5 if dropout else 0))
+
+
+def inputs_of_matrices(shape: Shape, width: int) -> float:
+    """Bytes that a block keeps of each token on top, where its matrices are trained: the inputs of those."""
+    return width * (5 * shape.hidden + shape.intermediate)
 
 
 def training_activations(shape: Shape, tokens: float, kept: float, width: int, checkpointing: bool) -> float:

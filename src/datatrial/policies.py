@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 NF4_BLOCK = 64  # weights with one scale
+TOKENIZER = (  # files that a tokenizer is read from
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "spiece.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,15 @@ def load_base(ref: ModelRef, device: str) -> "PreTrainedModel":
     return _rebuilt(_kept[0].model)
 
 
+def load_own(ref: ModelRef, device: str) -> "PreTrainedModel":
+    """The base weights of a model, read anew into memory of its own: they can be changed in place.
+
+    The base model that is kept goes first, so that there are never two.
+    """
+    forget()
+    return _read_weights(ref, device)
+
+
 def forget() -> None:
     """Let go of the base model that is kept, and of the memory of a GPU that nothing is in."""
     import torch
@@ -69,8 +92,11 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
     import torch
 
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    # On a CPU and on a Mac torch raises a plain RuntimeError.
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in said or "out of memory" in said
+    )
 
 
 def load_adapter(model: "PreTrainedModel", folder: Path, **options: Any) -> "PeftModel":
@@ -111,6 +137,13 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     if tokenizer.pad_token is None:
         raise ModelError(f"the tokenizer in {folder} has no padding, end-of-text or unknown token to pad with")
     return tokenizer
+
+
+def copy_tokenizer(folder: Path, out: Path) -> None:
+    """Copy the files that the tokenizer of a folder of weights is read from, byte for byte."""
+    for name in TOKENIZER:
+        if (file := folder / name).exists():
+            shutil.copyfile(file, out / name)
 
 
 def read_config(folder: Path) -> "PreTrainedConfig":

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-LogProbs = list[tuple[float, float]]  # of the chosen and the rejected answer, in nats
-UNKNOWN = (math.nan, math.nan)
+LogProbs = list[tuple[float, ...]]  # of an example's answers, in nats: the chosen and the rejected one
 _FILE = "log_probs.parquet"
 
 
@@ -67,7 +66,7 @@ def read_log_probs(result: Path) -> LogProbs:
 def log_probs_of(
     model: "PreTrainedModel | PeftModel", examples: Sequence[Example], progress: Progress, journal: Path | None = None
 ) -> LogProbs:
-    """A policy's log-likelihoods of the two answers of each example, each distinct prefix computed once.
+    """A policy's log-likelihoods of the answers of each example, each distinct prefix computed once.
 
     journal: a folder to keep finished work in, to go on from after an interruption.
     """
@@ -77,8 +76,8 @@ def log_probs_of(
     requests = [Request(example.prompt, answer) for example in examples for answer in example.answers]
     longest = max((len(request.context) + len(request.continuation) for request in requests), default=1)
     scored = Scorer(model).score(Trie.of(requests, longest), len(requests), progress, journal)
-    found = scored.log_likelihood.tolist()
-    return list(zip(found[::2], found[1::2], strict=True))
+    found = iter(scored.log_likelihood.tolist())
+    return [tuple(next(found) for _ in example.answers) for example in examples]
 
 
 def with_reference(examples: Sequence[Example], found: LogProbs) -> list[Example]:

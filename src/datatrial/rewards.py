@@ -83,6 +83,13 @@ class RewardModel:
 
         Raises: DataError when a conversation does not end with an answer.
         """
+        return self.of_tokens(self.read(conversations), progress, journal)
+
+    def read(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """Token ids of each conversation as it is scored; none where its prompt leaves no room for the answer.
+
+        Raises: DataError when a conversation does not end with an answer.
+        """
         from datatrial.encoding import encode, fit
 
         for number, turns in enumerate(conversations, start=1):
@@ -91,7 +98,7 @@ class RewardModel:
         rows = [(list(turns[:-1]), [turns[-1]["content"]]) for turns in conversations]
         limits = self.reading.max_length, self.reading.max_prompt_length
         examples = [fit(example, *limits) for example in encode(rows, self.tokenizer, self.reading.prompt)]
-        return self.of_tokens([e.prompt + e.answers[0] if e.answers[0] else [] for e in examples], progress, journal)
+        return [e.prompt + e.answers[0] if e.answers[0] else [] for e in examples]
 
     def of_tokens(
         self, sequences: Sequence[Sequence[int]], progress: Progress, journal: Path | None = None

@@ -80,9 +80,9 @@ class Shape:
         """Widths of the inputs of a block's layers that LoRA adapts, added up; unknown names count as q_proj."""
         return sum(a for a, _ in self._adapted(targets))
 
-    def adapter(self, r: int, targets: tuple[str, ...] | str) -> int:
-        """Parameters of a LoRA (Hu et al. 2021): r·(in + out) for each adapted matrix."""
-        return self.layers * r * sum(a + b for a, b in self._adapted(targets))
+    def adapter(self, r: int, targets: tuple[str, ...] | str, dora: bool = False) -> int:
+        """Parameters of a LoRA (Hu et al. 2021): r·(in + out) for each adapted matrix; with DoRA, `out` more."""
+        return self.layers * sum(r * (a + b) + b * dora for a, b in self._adapted(targets))
 
     def _adapted(self, targets: tuple[str, ...] | str) -> list[tuple[int, int]]:
         if targets == "all-linear":

@@ -17,7 +17,7 @@ from datatrial.models.hub import Hub
 from datatrial.prompts import PromptFormat
 from datatrial.resources import ResourcesOfSteps
 from datatrial.statistics.declared import DeclaredContrast
-from datatrial.training._base import Lora, Stage
+from datatrial.training._base import Lora, LoraOrAll, Stage
 from datatrial.yaml_file import Place, YamlFile
 
 LENGTHS = {"epochs", "budget"}
@@ -165,7 +165,7 @@ class Study(Settings):
     model: Model
     prompt: PromptFormat = "question_answer"
     max_length: int = Field(1024, gt=1)  # tokens of a training example
-    lora: Lora = Lora()
+    lora: LoraOrAll = Lora()  # false: every weight is trained
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = Field((0,), min_length=1)
     # What a seed draws anew: the rows of `sample` and its like, their order, LoRA's initialization (with dropout).
     seeds_redraw: tuple[Literal["sample", "order", "init"], ...] = Field(("order", "init"), min_length=1)
@@ -238,12 +238,13 @@ class Study(Settings):
 
     def stage(self, spec: ArmStage, seed: int) -> Stage:
         """The training stage of an arm's entry: the study's settings, then `training`'s, then the entry's own."""
-        shared = {"prompt": self.prompt, "max_length": self.max_length, "lora": self.lora.model_dump()}
+        shared = {"prompt": self.prompt, "max_length": self.max_length, "lora": self.lora and self.lora.model_dump()}
         fields = stage_fields(shared, self.training.get(spec.kind, {}), spec.settings)
         drawn = self.seed_of(spec, seed)
         order, init = (drawn if what in self.seeds_redraw else self.seeds[0] for what in ("order", "init"))
         return Stage.of_kind(spec.kind).model_validate(
-            {**fields, "seed": order, "init_seed": None if init == order else init}
+            {**fields, "seed": order, "init_seed": None if init == order else init},
+            context={"folder": self._folder},
         )
 
     def seed_of(self, entry: ArmStage, seed: int) -> int:
@@ -281,5 +282,5 @@ def stage_fields(*layers: Mapping[str, Any]) -> dict[str, Any]:
             fields = {key: value for key, value in fields.items() if key not in LENGTHS}
         for key, value in layer.items():
             nested = key in ("lora", "trl") and isinstance(value, Mapping)
-            fields[key] = {**fields.get(key, {}), **value} if nested else value
+            fields[key] = {**(fields.get(key) or {}), **value} if nested else value
     return fields

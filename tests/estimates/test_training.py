@@ -104,3 +104,49 @@ def test_what_is_kept_for_the_way_back_is_what_goes_through_at_a_time() -> None:
     assert many
     assert few.activations < many.activations
     assert many.activations == part.tokens * bytes_per_token(stage, LLAMA.shape, 2, part.checkpointing)
+
+
+def test_every_weight_takes_16_bytes_and_more_work() -> None:
+    """Half as much again, and a forward pass more as there is no memory left to keep all on the way."""
+    lora, whole = (estimate("sft", ORCA, budget={"examples": 1000}, held_out=0.0, lora=of) for of in (LORA, False))
+    assert LLAMA.shape
+    assert whole.parameters == LLAMA.shape.parameters
+    assert whole.memory
+    assert whole.memory.trained == 16 * LLAMA.shape.parameters
+    assert lora.work
+    assert whole.work
+    assert 1.8 < whole.work.flops / lora.work.flops < 2.1
+
+
+def test_dora_has_a_length_for_each_output() -> None:
+    plain, dora = (estimate("sft", lora={**LORA, "dora": dora}).parameters for dora in (False, True))
+    assert dora == plain + 32 * 2 * 4096  # type: ignore[operator]
+
+
+def test_of_kto_each_answer_is_an_example() -> None:
+    settings = {"batch_size": 10, "held_out": 0.0}
+    dpo, kto = (estimate(kind, DataSize(1000, "", 400), **settings) for kind in ("dpo", "kto"))
+    assert (kto.examples, kto.steps) == (pytest.approx(2000), 200)
+    assert kto.tokens == pytest.approx(dpo.tokens)
+    assert dpo.work
+    assert kto.work
+    assert kto.work.flops > dpo.work.flops  # mismatched answers, and prompts that are not shared
+
+
+def test_orpo_scores_prompts_and_has_no_reference() -> None:
+    settings = {"budget": {"examples": 1000}, "held_out": 0.0}
+    dpo, orpo = (estimate(kind, ORCA, **settings) for kind in ("dpo", "orpo"))
+    assert orpo.tokens == pytest.approx(dpo.tokens)
+    assert dpo.work
+    assert orpo.work
+    assert orpo.work.flops < dpo.work.flops
+
+
+def test_grpo_counts_the_answers_that_it_writes() -> None:
+    settings = {"reward_model": "judge", "max_length": 1024, "batch_size": 8, "budget": {"steps": 10}}
+    few, many = (estimate("grpo", LIMA, num_generations=n, **settings) for n in (4, 8))
+    assert few.tokens
+    assert few.tokens > 10 * 8 * 4 * 256
+    assert many.tokens == pytest.approx(2 * few.tokens)
+    assert few.work
+    assert few.work.moved > 10 * 256 * 3.5e9  # the weights in 4 bits, read anew for each token of an answer

@@ -41,9 +41,12 @@ contrasts:
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """The study's results, each step done in this process."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(STUDY)
+    return made(tmp_path_factory.mktemp("study"), STUDY)
+
+
+def made(folder: Path, text: str) -> Results:
+    """A study's results, each step done in this process."""
+    (folder / "tiny.yaml").write_text(text)
     study, store = Study.load(folder / "tiny.yaml"), Store(folder / "store")
     store.open()
     plan = plan_of(study, resolver_of(study, store))

@@ -11,11 +11,12 @@ import yaml
 
 from datatrial.engine.step import Step
 from datatrial.export._finished import Finished
-from datatrial.export.adapters import BaseModel, base_of
+from datatrial.export.adapters import BaseModel, base_of, write
 from datatrial.export.card import plain
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
 from datatrial.records import HubFiles, read_json
+from tests.export.conftest import STUDY, made
 
 pytestmark = pytest.mark.slow
 
@@ -119,3 +120,31 @@ def test_an_own_score_is_that_of_the_run_and_not_the_arms_mean(finished: Finishe
 
 def test_names_cannot_break_a_card() -> None:
     assert plain("a\n# b | *c* <d> `e` [f](g)") == r"a \# b \| \*c\* \<d\> \`e\` \[f\](g)"
+
+
+def test_where_every_weight_was_trained_the_model_is_exported(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from datatrial.policies import load_policy
+
+    text = STUDY[: STUDY.index("  - {kind: lm_eval, data: stories")]
+    arms = "whole: [{sft: careful, lora: false}]\n  whole+pairs: [{sft: careful, lora: false}, {dpo: pairs}]\n"
+    text = text[: text.index("  careful: [{sft")] + f"  {arms}" + text[text.index("benchmarks:") :]
+    finished = Finished(made(tmp_path, text))
+    write(finished, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "adapters").iterdir()} == {"whole+pairs-seed-0"}
+    [folder] = (tmp_path / "out" / "models").iterdir()
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    runs = {run.arm: run for run, _ in finished.runs}
+    scored, _ = load_policy(finished.store.path(runs["whole"].policy), "cpu")
+    ids = tokenizer("Question: who?\n\nAnswer: me", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, scored(ids).logits)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert front_matter(card)["library_name"] == "transformers"
+    assert "with every weight trained, by datatrial" in card
+    assert 'AutoModelForCausalLM.from_pretrained("this-folder")' in card
+    [(_, first), _] = runs["whole+pairs"].stages
+    on_top = (tmp_path / "out" / "adapters" / "whole+pairs-seed-0" / "README.md").read_text(encoding="utf-8")
+    assert f"`sft/{first.digest}/weights`" in on_top

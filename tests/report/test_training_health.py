@@ -53,3 +53,16 @@ def test_a_known_failure_is_named(curves: dict[str, tuple[float, ...]], said: st
 def test_a_rising_loss_on_held_out_examples_is_named_with_its_numbers() -> None:
     [sentence] = health(training({"held_out_loss_last": 0.8}))
     assert "rose from 0.690 to 0.800" in sentence
+
+
+def test_likelihoods_without_a_reference_begin_below_0() -> None:
+    """ORPO's: only where they fall further is anything wrong."""
+    assert health(training(eval_rewards__chosen=(-0.5, -0.4, -0.3))) == []
+    [sentence] = health(training(eval_rewards__chosen=(-0.5, -0.4, -0.7)))
+    assert "likelihood displacement" in sentence
+
+
+def test_a_reward_that_does_not_go_up_is_named() -> None:
+    assert health(training(reward=tuple(n / 40 for n in range(40)))) == []
+    [sentence] = health(training(reward=(0.3,) * 20 + (0.25,) * 20))
+    assert "from 0.300 to 0.250" in sentence

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from datatrial.estimates.policies import published
-from datatrial.training._at_once import MOST, UNKNOWN, AtOnce, at_once
+from datatrial.training._at_once import MOST, UNKNOWN, AtOnce, at_once, parameters_trained, taken, weights_beside
 from datatrial.training._base import Stage
 from datatrial.training.dpo import Dpo
 from datatrial.training.sft import Sft
@@ -47,3 +47,13 @@ def test_what_leaves_no_room_goes_one_token_at_a_time_and_memory_runs_out_by_its
 
 def test_of_an_unknown_architecture_little_goes_at_a_time() -> None:
     assert at_once(Sft(), None, "bfloat16", False, 80 * GIB, on_gpu=True) == AtOnce(UNKNOWN, checkpointing=True)
+
+
+def test_where_every_weight_is_trained_their_optimizer_leaves_less_room() -> None:
+    """16 bytes a parameter, and a copy in 16 bits: 7 billion take 121 GB before a token goes through."""
+    whole = Sft.model_validate({**PAPER, "lora": False, "batch_size": 64})
+    assert parameters_trained(whole, LLAMA) == LLAMA.parameters
+    assert on_gpu(141, whole, quantized=False).tokens < on_gpu(141, Sft.model_validate(PAPER), quantized=False).tokens
+    assert on_gpu(80, whole, quantized=False).tokens == 1
+    assert taken(whole, LLAMA, 2, quantized=False, on_gpu=True) > 18 * LLAMA.parameters
+    assert weights_beside(whole, LLAMA, 4, quantized=False) == 0

@@ -9,9 +9,12 @@ import pytest
 from datatrial.policies import load_policy, load_tokenizer
 from datatrial.records import ModelRef
 from datatrial.tables import Table
+from datatrial.training._base import Stage
 from datatrial.training._examples import prepare
 from datatrial.training._order import packed
 from datatrial.training.dpo import Dpo
+from datatrial.training.kto import Kto
+from datatrial.training.orpo import Orpo
 from datatrial.training.reward import Reward
 from datatrial.training.sft import Sft
 from tests import tiny
@@ -125,15 +128,15 @@ def test_the_loss_of_all_tokens_is_that_of_prompts_too(base: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("kind", "extra"),
-    [(Sft, {}), (Sft, {"packing": True, "loss": "all_tokens"}), (Dpo, {}), (Reward, {})],
-    ids=["sft", "packed", "dpo", "reward"],
+    [(Sft, {}), (Sft, {"packing": True, "loss": "all_tokens"}), (Dpo, {}), (Reward, {}), (Kto, {}), (Orpo, {})],
+    ids=["sft", "packed", "dpo", "reward", "kto", "orpo"],
 )
 @pytest.mark.parametrize(("budget", "part"), [({"steps": 3}, 1), ({"examples": 11}, 2)], ids=["alike", "with a rest"])
 def test_a_batch_in_parts_gives_the_update_of_the_whole_batch(
     base: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    kind: type[Sft] | type[Dpo] | type[Reward],
+    kind: type[Stage],
     extra: dict[str, Any],
     budget: dict[str, int],
     part: int,

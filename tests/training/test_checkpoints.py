@@ -16,6 +16,9 @@ from datatrial.training import _checkpoints
 from datatrial.training._base import Stage
 from datatrial.training._checkpoints import latest
 from datatrial.training.dpo import Dpo
+from datatrial.training.grpo import Grpo
+from datatrial.training.kto import Kto
+from datatrial.training.orpo import Orpo
 from datatrial.training.reward import Reward
 from datatrial.training.sft import Sft
 from tests import tiny
@@ -50,15 +53,25 @@ def run(stage: Stage, out: Path, scratch: Path, inputs: dict[str, Path], progres
     return out
 
 
-@pytest.mark.parametrize("kind", [Sft, Dpo, Reward])
-@pytest.mark.parametrize("quantization", [None, "nf4"])
+def made(policy: Path) -> bytes:
+    """What was trained, to the byte."""
+    whole = policy / "weights" / "model.safetensors"
+    return whole.read_bytes() if whole.exists() else tiny.adapter_bytes(policy)
+
+
+@pytest.mark.parametrize("kind", [Sft, Dpo, Reward, Kto, Orpo])
+@pytest.mark.parametrize("quantization", [None, "nf4", "every weight"])
 def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
     wide_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Stage], quantization: str | None
 ) -> None:
     monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
-    base = tiny.loaded_as(wide_base, tmp_path, quantization=quantization) if quantization else wide_base
+    if quantization == "every weight" and kind is Reward:
+        pytest.skip("a reward model is a LoRA")
+    base = tiny.loaded_as(wide_base, tmp_path, quantization=quantization) if quantization == "nf4" else wide_base
     inputs = {"policy": base, "data": tiny.comparisons(tmp_path / "pairs")}
-    stage = kind.model_validate(SETTINGS)
+    changes: dict[str, Any] = {"lora": False, "learning_rate": 5e-4} if quantization == "every weight" else {}
+    changes |= {"batch_size": 8} if kind is Kto else {}  # both answers of each count
+    stage = kind.model_validate({**SETTINGS, **changes})
     whole = run(stage, tmp_path / "a" / "whole", tmp_path / "whole", inputs)
     pieces, scratch = tmp_path / "a" / "pieces", tmp_path / "pieces"
     for step in (38, 75, 76):  # amid what a point of the curves is the mean over, and right after it
@@ -69,13 +82,40 @@ def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
     seen: list[float] = []
     run(stage, pieces, scratch, inputs, lambda done, _, what: seen.append(done) if what == "training steps" else None)
     assert seen == list(range(76, 114))
-    assert tiny.adapter_bytes(whole) == tiny.adapter_bytes(pieces)
+    assert made(whole) == made(pieces)
     assert (whole / "history.parquet").read_bytes() == (pieces / "history.parquet").read_bytes()
     assert (whole / "training.json").read_bytes() == (pieces / "training.json").read_bytes()
     steps = pl.read_parquet(pieces / "history.parquet").filter(metric="loss")["step"].to_list()
     assert steps == sorted(set(steps))
-    assert {p.name for p in scratch.iterdir()} <= {"log_probs"}  # of DPO's reference
+    assert {p.name for p in scratch.iterdir()} <= {"log_probs", "mismatched_log_probs"}  # of the reference
     assert (pieces / "runs").is_dir()
+
+
+@pytest.mark.parametrize("lora", [{"dropout": 0.1}, False])
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_answers_that_are_written_on_the_way_are_the_same_after_it(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: Any, beta: float
+) -> None:
+    """On an adapter, of which GRPO keeps a copy as the reference."""
+    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
+    rewards = tmp_path / "rewards.py"
+    rewards.write_text("def greys(completions, **_):\n    return [text.count('e') for text in completions]\n")
+    data = tiny.demonstrations(tmp_path / "d")
+    sft = Sft(learning_rate=5e-3, batch_size=4, max_length=64, held_out=0)
+    start = tiny.result(sft, tmp_path / "store", "sft", policy=base, data=data)
+    inputs = {"policy": start, "data": data, "reward_function": rewards}
+    settings = {"reward_function": f"{rewards}:greys", "num_generations": 2, "max_completion_length": 6}
+    settings |= {"beta": beta, "lora": lora, "epochs": 2, "learning_rate": 1e-3, "held_out": 0.25}
+    stage = Grpo.model_validate({**SETTINGS, **settings})
+    whole = run(stage, tmp_path / "a" / "whole", tmp_path / "whole", inputs)
+    pieces, scratch = tmp_path / "a" / "pieces", tmp_path / "pieces"
+    for step in (3, 6):
+        with pytest.raises(Killed):
+            run(stage, pieces, scratch, inputs, killed_at(step))
+    run(stage, pieces, scratch, inputs)
+    assert made(whole) == made(pieces)
+    assert (whole / "history.parquet").read_bytes() == (pieces / "history.parquet").read_bytes()
+    assert (whole / "training.json").read_bytes() == (pieces / "training.json").read_bytes()
 
 
 def test_a_checkpoint_that_was_interrupted_itself_is_none(tmp_path: Path) -> None:

@@ -103,5 +103,7 @@ def test_parts_are_of_rows_alike_in_length_and_of_one_at_least() -> None:
 
 def test_metrics_of_parts_are_averaged_by_what_the_loss_is_over() -> None:
     metrics = defaultdict(list, {"accuracy": [0.1, 1.0, 0.5], "num_tokens": [30.0]})
-    average_metrics(metrics, {"accuracy": 1, "num_tokens": 1}, [1, 3])
+    average_metrics(
+        metrics, {"accuracy": 1, "num_tokens": 1}, [[{"n": 1}], [{"n": 1}, {"n": 2}]], lambda _, row: row["n"]
+    )
     assert metrics == {"accuracy": [0.1, 0.625], "num_tokens": [30.0]}

@@ -6,19 +6,25 @@ import time
 import pytest
 from pydantic import ValidationError
 
+from datatrial.training._base import Stage
 from datatrial.training._trl_settings import OWNED, known_settings
 from datatrial.training.dpo import Dpo
 from datatrial.training.sft import Sft
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "config"), [("sft", "SFTConfig"), ("dpo", "DPOConfig")])
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [("sft", "SFTConfig"), ("dpo", "DPOConfig"), ("kto", "KTOConfig"), ("orpo", "ORPOConfig"), ("grpo", "GRPOConfig")],
+)
 def test_the_settings_known_are_the_fields_of_trls_config(kind: str, config: str) -> None:
     import dataclasses
 
     import trl
+    from trl.experimental import orpo
 
-    assert known_settings(kind) == sorted(field.name for field in dataclasses.fields(getattr(trl, config)))
+    found = getattr(orpo if kind == "orpo" else trl, config)
+    assert known_settings(kind) == sorted(field.name for field in dataclasses.fields(found))
 
 
 def test_the_settings_are_known_without_importing_trl_and_at_once() -> None:
@@ -36,7 +42,7 @@ def test_the_settings_are_known_without_importing_trl_and_at_once() -> None:
 
 
 def test_every_setting_of_ours_is_one_of_trls() -> None:
-    assert OWNED.keys() <= {*known_settings("sft"), *known_settings("dpo")}
+    assert OWNED.keys() <= {name for kind in Stage.kinds() for name in known_settings(kind)}
 
 
 def test_a_setting_unknown_to_trl_is_refused_with_the_nearest() -> None:

@@ -65,6 +65,23 @@ def test_a_used_worker_trains_and_scores_as_a_fresh_one(
     assert repr(score(used)) == (fresh / "scores").read_text()
 
 
+def test_after_every_weight_was_trained_a_worker_is_as_before(base: Path, tmp_path: Path) -> None:
+    """What it keeps of the base model is shared by all that it trains and scores."""
+    data, pairs = tiny.demonstrations(tmp_path / "demonstrations"), tiny.comparisons(tmp_path / "pairs")
+    before = score(base)
+    adapter = tiny.result(A, tmp_path, "before", policy=base, data=data)
+    whole = A.model_copy(update={"lora": False})
+    policy = tiny.result(whole, tmp_path, "whole", policy=base, data=data)
+    assert score(base) == before != score(policy)
+    on_top = tiny.result(B, tmp_path, "on top", policy=policy, data=pairs)
+    assert score(on_top) != score(policy)
+    again = tiny.result(whole, tmp_path, "again", policy=base, data=data)
+    after = tiny.result(A, tmp_path, "after", policy=base, data=data)
+    assert tiny.adapter_bytes(adapter) == tiny.adapter_bytes(after)
+    first, second = ((result / "weights" / "model.safetensors").read_bytes() for result in (policy, again))
+    assert first == second
+
+
 def test_a_failed_step_leaves_no_trace(base: Path, tmp_path: Path) -> None:
     from datatrial.errors import ModelError
 

@@ -75,7 +75,13 @@ def training(shape: Shape, rows: Rows, width: int, adapter: int, checkpointing: 
     return work + Work(flops=2 * adapter * rows.tokens * (3 + again), entered=(2 + again) * shape.layers)
 
 
-def pretraining(shape: Shape, rows: Rows, width: int) -> Work:
+def training_all(shape: Shape, rows: Rows, width: int, checkpointing: bool) -> Work:
     """Forward and back over one batch, with every parameter trained: 6 FLOPs a parameter and token."""
+    times = 4 if checkpointing else 3
+    return forward(shape, rows, width, blocks=times, attention=times, head=3, moved=times)
+
+
+def pretraining(shape: Shape, rows: Rows, width: int) -> Work:
+    """Every parameter trained on one batch, with the optimizer's step."""
     optimizer = Work(moved=shape.parameters * 4 * 7)  # AdamW reads four numbers a parameter and writes three
-    return forward(shape, rows, width, blocks=3, attention=3, head=3, moved=3) + optimizer
+    return training_all(shape, rows, width, checkpointing=False) + optimizer

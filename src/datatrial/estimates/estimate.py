@@ -25,6 +25,7 @@ from datatrial.models.hub import Hub
 from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.steps import Plan
 from datatrial.training._base import EVALUATIONS, Stage
+from datatrial.training.grpo import Grpo
 from datatrial.web import WebExternal
 
 Sort = Literal["data", "model", "training", "scoring", "small"]
@@ -206,7 +207,7 @@ class Estimates:
         return StepEstimate(
             "training",
             rows=size.rows,
-            bound=size.bound,
+            bound="at most" if isinstance(task, Grpo) else size.bound,  # answers may be shorter
             examples=found.examples,
             passes=found.passes,
             optimizer_steps=found.steps,

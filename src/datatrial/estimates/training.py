@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from datatrial.estimates.compute import Rows, Work, forward, pretraining, training
+from datatrial.estimates.compute import Rows, Work, forward, pretraining, training, training_all
 from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize
 from datatrial.estimates.devices import Device
 from datatrial.estimates.lengths import Lengths
@@ -13,6 +13,7 @@ from datatrial.memory import (
     TRAINED_BYTES,
     Memory,
     fused_head,
+    inputs_of_matrices,
     kept_by_a_block,
     scoring_activations,
     training_activations,
@@ -21,9 +22,19 @@ from datatrial.memory import (
 from datatrial.models.from_scratch import FromScratch
 from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.shapes import Shape
-from datatrial.training._at_once import ENOUGH, ROW, AtOnce, at_once, bytes_per_token
+from datatrial.training._at_once import (
+    ENOUGH,
+    ROW,
+    AtOnce,
+    at_once,
+    bytes_per_token,
+    parameters_trained,
+    weights_beside,
+)
 from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE, ComparisonStage, Stage
 from datatrial.training.dpo import Dpo
+from datatrial.training.grpo import Grpo
+from datatrial.training.kto import Kto
 
 MARKS = 20  # characters that the prompt format puts around a turn and its answer: "Question: …\n\nAnswer: "
 ENDS = 2  # tokens that begin and end a text
@@ -58,9 +69,10 @@ class _Sequences:
 
 def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device | None) -> Trained:
     """A stage on a data set of this size, as it goes through such a device: in parts, without padding."""
+    data = replace(data, rows=None if data.rows is None else data.rows * stage.examples_of_a_row)
     train = None if data.rows is None else max(1.0, data.rows - stage.held_out_of(data.rows))
     found = _sequences(stage, policy, data)
-    parameters = policy.shape.adapter(stage.lora.r, stage.lora.target_modules) if policy.shape else None
+    parameters = parameters_trained(stage, policy.shape) if policy.shape else None
     if found is None:
         return _without_lengths(stage, train, parameters)
     row_tokens = _longest(stage, policy) if stage.packs else found.tokens
@@ -84,6 +96,10 @@ def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device 
     work = computed.work(batch, rows, steps) + measuring
     if stage.has_reference and not stage.reads_beforehand():
         work = work + computed.reference(found, rows + held_out)
+    if isinstance(stage, Kto):  # mismatched pairs: by the reference beforehand, by the policy on the way
+        work = work + computed.reference(found, 2 * (rows + held_out))
+    if isinstance(stage, Grpo):
+        work = work + computed.writing(stage, found, rows, steps)
     return replace(plan, work=work, memory=computed.memory(batch), measuring=measuring.flops / work.flops)
 
 
@@ -117,6 +133,9 @@ def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | Non
     if row is None:
         return None
     longest, around = _longest(stage, policy), MARKS / policy.characters_per_token + ENDS
+    if isinstance(stage, Grpo):
+        asked = PROMPT_SHARE if data.form == "comparisons" else 1 - _ANSWER_SHARE
+        return _written(stage, Lengths(max(1.0, row * asked + around)), longest)
     if not isinstance(stage, ComparisonStage):
         compared = data.form == "comparisons"  # of which SFT learns the chosen answers
         lengths = Lengths(row * (CHOSEN_SHARE if compared else 1.0) + around)
@@ -127,7 +146,17 @@ def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | Non
     lengths = Lengths(prompt + row * (1 - PROMPT_SHARE) / 2)
     cut = lengths.cut(longest)
     answers = 2 * cut * (1 - prompt / lengths.mean)
-    return _Sequences(lengths, 2, 2 * cut, answers if stage.learns_tokens else 2.0, 2 * cut - min(prompt, cut))
+    if stage.texts == 1:
+        return _Sequences(lengths, 1, cut, answers / 2, cut)
+    scored = answers + (min(prompt, cut) if stage.learns_prompts else 0.0)
+    return _Sequences(lengths, 2, 2 * cut, scored if stage.learns_tokens else 2.0, 2 * cut - min(prompt, cut))
+
+
+def _written(stage: Grpo, prompt: Lengths, longest: int) -> _Sequences:
+    """A prompt with each of the answers that are written to it, taken to be as long as they can be."""
+    answer, n = stage.max_completion_length, stage.num_generations
+    each = prompt.cut(max(1, longest - answer)) + answer
+    return _Sequences(Lengths(each, 0.0), n, n * each, float(n * answer), n * each)
 
 
 def _how_long(
@@ -184,7 +213,11 @@ class _Run:
         """All optimizer steps: forward and back; and a forward pass of the reference over what is seen."""
         per_step = min(self.stage.batch_size, rows)
         batch = self._packed(example, per_step)
-        once = training(self.shape, batch, self.width, self.parameters, checkpointing=self.at_once.checkpointing)
+        again = self.at_once.checkpointing
+        if self.stage.lora:
+            once = training(self.shape, batch, self.width, self.parameters, checkpointing=again)
+        else:
+            once = training_all(self.shape, batch, self.width, checkpointing=again)
         return once * (rows / per_step) + Work(moved=self.parameters * 4 * 7 * steps)
 
     def reference(self, example: _Sequences, examples: float) -> Work:
@@ -192,6 +225,12 @@ class _Run:
         return forward(self.shape, self._packed(example, self.stage.batch_size), self.width) * (
             examples / self.stage.batch_size
         )
+
+    def writing(self, stage: Grpo, example: _Sequences, examples: float, steps: float) -> Work:
+        """Answers, those of a step at once: for each token of one the weights are read anew."""
+        tokens = stage.max_completion_length * steps
+        read = weights(self.shape, self.width, self.policy.quantized) * tokens
+        return self.reference(example, examples) + Work(moved=read, entered=self.shape.layers * tokens)
 
     def asking(self) -> Memory:
         """While the reference is asked, as when a model is scored."""
@@ -213,7 +252,7 @@ class _Run:
         scored = tokens * min(1.0, example.scored / example.tokens)
         each = bytes_per_token(self.stage, self.shape, self.width, self.at_once.checkpointing)
         return Memory(
-            weights(self.shape, self.width, self.policy.quantized),
+            weights_beside(self.stage, self.shape, self.width, self.policy.quantized),
             TRAINED_BYTES * self.parameters,
             tokens * each,
             fused_head(self.shape, scored, self.width, self.on_gpu) if self.stage.learns_tokens else 0.0,
@@ -234,7 +273,7 @@ def from_scratch_estimate(
     steps = math.ceil(model.epochs * math.ceil(blocks / model.batch_size))
     rows = Rows(model.batch_size, model.block_length, model.batch_size * model.block_length)
     logits = rows.tokens * shape.vocabulary * 4 * 3  # as they are, their log-probabilities, their gradient
-    kept = kept_by_a_block(shape, 4, 0, dropout=False) + 4 * (5 * shape.hidden + shape.intermediate)
+    kept = kept_by_a_block(shape, 4, 0, dropout=False) + inputs_of_matrices(shape, 4)
     memory = Memory(
         shape.parameters * 4,
         shape.parameters * 12,

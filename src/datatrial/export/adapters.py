@@ -1,4 +1,4 @@
-"""Each trained arm's LoRA adapter as a folder that PEFT and the Hugging Face hub read, with a model card."""
+"""What each trained arm made, as a folder that PEFT, transformers and the Hugging Face hub read, with a model card."""
 
 import json
 import shutil
@@ -10,28 +10,16 @@ from datatrial.errors import ModelError
 from datatrial.export._finished import Finished, folder_of
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
+from datatrial.policies import copy_tokenizer
 from datatrial.records import read_json
 from datatrial.steps import ArmRun
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "tokenizer.model",
-    "spiece.model",
-    "tekken.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-)
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """What an adapter goes on."""
+    """What an adapter goes on, or what training every weight began with."""
 
     step: Step
     repo: str | None = None  # on the hub
@@ -51,20 +39,33 @@ class BaseModel:
 
 
 def write(finished: Finished, out: Path) -> None:
-    """Writes `adapters/<arm>-seed-<n>/` of every run that was trained; the base model's weights are not copied."""
+    """Writes `adapters/<arm>-seed-<n>/` of every run that was trained; the base model's weights are not copied.
+
+    Of a run that trained every weight they are, as `models/<arm>-seed-<n>/`.
+    """
     from datatrial.export.card import card
 
     for run, _ in finished.runs:
         if run.stages:
-            folder = out / "adapters" / folder_of(run)
+            model, base = finished.model(run.policy), base_of(finished, run)
+            folder = out / ("adapters" if model.adapter else "models") / folder_of(run)
             folder.mkdir(parents=True)
-            base = base_of(finished, run)
-            _copy(finished, run, base, folder)
+            if model.adapter:
+                _copy_adapter(Path(model.adapter), base, folder)
+                copy_tokenizer(Path(model.weights), folder)
+            else:
+                shutil.copytree(model.weights, folder, dirs_exist_ok=True)
             (folder / "README.md").write_text(card(finished, run, base), encoding="utf-8")
 
 
 def base_of(finished: Finished, run: ArmRun) -> BaseModel:
-    """The model that the first adapter of a run went on; where the run starts from an adapter, what that goes on."""
+    """The model that a run's adapter goes on: the run's start, or what that goes on if it is an adapter itself.
+
+    Where a stage on the way trained every weight, it is what that stage made.
+    """
+    *before, last = [step for _, step in run.stages]
+    if finished.model(last).adapter and (whole := [step for step in before if not finished.model(step).adapter]):
+        return BaseModel(whole[-1])
     start = run.stages[0][1].inputs["policy"]
     if finished.model(start).adapter:
         start = start.inputs["base"]
@@ -74,16 +75,10 @@ def base_of(finished: Finished, run: ArmRun) -> BaseModel:
     return BaseModel(start, start.task.path, found.commit if isinstance(found, HubExternal) else None)
 
 
-def _copy(finished: Finished, run: ArmRun, base: BaseModel, folder: Path) -> None:
-    model = finished.model(run.policy)
-    assert model.adapter is not None
-    adapter = Path(model.adapter)
+def _copy_adapter(adapter: Path, base: BaseModel, folder: Path) -> None:
     if not (adapter / WEIGHTS).exists():
         raise ModelError(f"{adapter} has no {WEIGHTS}: only adapters in safetensors are exported")
     shutil.copyfile(adapter / WEIGHTS, folder / WEIGHTS)
     # A folder on this machine would mean nothing elsewhere.
     config = {**read_json(adapter / CONFIG), "base_model_name_or_path": base.repo, "revision": base.revision}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-    for name in TOKENIZER:
-        if (file := Path(model.weights) / name).exists():
-            shutil.copyfile(file, folder / name)

@@ -1,4 +1,4 @@
-"""The card of an adapter: what it was trained on, how, and what the study found of its arm."""
+"""The card of a model: what it was trained on, how, and what the study found of its arm."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,17 +29,27 @@ model = PeftModel.from_pretrained(base, "this-folder", use_safetensors=True)
 tokenizer = AutoTokenizer.from_pretrained("this-folder")
 ```
 """
+LOADING_ALL = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("this-folder")
+tokenizer = AutoTokenizer.from_pretrained("this-folder")
+```
+"""
 
 
 def card(finished: Finished, run: ArmRun, base: "BaseModel") -> str:
-    """The `README.md` of a run's adapter."""
-    data = _data_of(finished, run)
+    """The `README.md` of what a run made."""
+    data, adapted = _data_of(finished, run), finished.model(run.policy).adapter is not None
+    what = f"A LoRA adapter on {base.words}, trained" if adapted else f"{base.words} with every weight trained"
+    what = what[0].upper() + what[1:]
     parts = [
-        f"---\n{yaml.safe_dump(_front_matter(run, base, data), sort_keys=False, allow_unicode=True)}---\n",
+        f"---\n{yaml.safe_dump(_front_matter(run, base, data, adapted), sort_keys=False, allow_unicode=True)}---\n",
         f"# {plain(finished.report.name)}: {plain(run.arm)}, seed {run.seed}\n",
-        f"A LoRA adapter on {base.words}, trained by datatrial {__version__} as one arm of a controlled trial of "
+        f"{what}, by datatrial {__version__} as one arm of a controlled trial of "
         "fine-tuning data. It was made to be compared with the trial's other arms.\n",
-        LOADING.format(base=_loaded(base)),
+        LOADING.format(base=_loaded(base)) if adapted else LOADING_ALL,
         "## What it was trained on\n",
         _data_table(data).markdown(),
         "## How it was trained\n",
@@ -59,13 +69,13 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split()))
 
 
-def _front_matter(run: ArmRun, base: "BaseModel", data: Sequence[DataSummary]) -> dict[str, Any]:
+def _front_matter(run: ArmRun, base: "BaseModel", data: Sequence[DataSummary], adapted: bool) -> dict[str, Any]:
     kinds = list(dict.fromkeys(entry.kind for entry, _ in run.stages))
     origins = [d.card.source.origin for d in data if HUB_ID.fullmatch(d.card.source.origin)]
-    found: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation"}
+    found: dict[str, Any] = {"library_name": "peft" if adapted else "transformers", "pipeline_tag": "text-generation"}
     if base.repo:
-        found |= {"base_model": base.repo, "base_model_relation": "adapter"}
-    found["tags"] = ["datatrial", "lora", *kinds]
+        found |= {"base_model": base.repo, "base_model_relation": "adapter" if adapted else "finetune"}
+    found["tags"] = ["datatrial", *["lora"] * adapted, *kinds]
     return {**found, "datasets": list(dict.fromkeys(origins))} if origins else found
 
 
@@ -150,7 +160,7 @@ def _scores(finished: Finished, run: ArmRun) -> TextTable:
                 ", ".join(doubts(score)) or "–",
             )
         )
-    columns = ("benchmark", "this adapter", "arm", f"difference to {analysis.baseline}", "verdict", "doubts")
+    columns = ("benchmark", "this model", "arm", f"difference to {analysis.baseline}", "verdict", "doubts")
     return TextTable("Scores", columns, tuple(rows))
 
 

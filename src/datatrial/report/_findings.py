@@ -38,9 +38,16 @@ class Training:
 
     def end(self, metric: str, last: int = 1) -> float | None:
         """A curve's end: its `last` values, mean over them and the seeds; None where there is no such curve."""
+        return self._mean(metric, pl.col("value").tail(last))
+
+    def start(self, metric: str, first: int = 1) -> float | None:
+        """A curve's start: its `first` values, mean over them and the seeds; None where there is no such curve."""
+        return self._mean(metric, pl.col("value").head(first))
+
+    def _mean(self, metric: str, values: pl.Expr) -> float | None:
         curve = self.history.filter(self.history["metric"] == metric).sort("step")
-        ends = curve.group_by("run").agg(pl.col("value").tail(last).mean())
-        return float(ends["value"].mean()) if len(ends) else None  # type: ignore[arg-type]
+        found = curve.group_by("run").agg(values.mean())
+        return float(found["value"].mean()) if len(found) else None  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ def _diverged(training: Training) -> Iterator[str]:
         yield "The loss on held-out examples became no number: look at the learning rate and the precision."
 
 
+def _not_rewarded(training: Training) -> Iterator[str]:
+    if training.history.filter(training.history["metric"] == "reward")["step"].n_unique() < 2 * LAST:
+        return  # its start and its end would be the same steps
+    first, last = training.start("reward", LAST), training.end("reward", LAST)
+    if first is not None and last is not None and last <= first:
+        moved = f"The mean reward of the answers went from {first:.3f} to {last:.3f}"
+        yield f"{moved}: nothing was learned; look at the learning rate, and at how rewards differ between answers."
+
+
 def _overfitted(training: Training) -> Iterator[str]:
     first, last = training.mean("held_out_loss_first"), training.mean("held_out_loss_last")
     if first is not None and last is not None and last > first:
@@ -32,8 +41,9 @@ def _overfitted(training: Training) -> Iterator[str]:
 
 def _chosen_fell(training: Training) -> Iterator[str]:
     """Pal et al. 2024 (arXiv 2402.13228), Razin et al. 2024 (arXiv 2410.08847): likelihood displacement."""
-    chosen = training.end("eval_rewards/chosen")
-    if chosen is not None and chosen < 0:
+    before, chosen = training.start("eval_rewards/chosen"), training.end("eval_rewards/chosen")
+    # Relative to a reference, it starts at 0 but for rounding.
+    if before is not None and chosen is not None and chosen < min(before, 0.0):
         yield (
             "The chosen answers became less likely than they were before training (likelihood displacement): the "
             "model moved away from the rejected ones by moving away from both. More SFT first, a larger beta, or "
@@ -68,6 +78,7 @@ def _spikes(norms: list[float]) -> bool:
 
 LOOKS: tuple[Callable[[Training], Iterator[str]], ...] = (
     _diverged,
+    _not_rewarded,
     _overfitted,
     _chosen_fell,
     _not_learned,

@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datatrial.memory import BYTES, TRAINED_BYTES, fused_head, kept_by_a_block, training_activations, weights
+from datatrial.memory import (
+    BYTES,
+    TRAINED_BYTES,
+    fused_head,
+    inputs_of_matrices,
+    kept_by_a_block,
+    training_activations,
+    weights,
+)
 from datatrial.shapes import Shape
 
 if TYPE_CHECKING:
@@ -50,15 +58,27 @@ def taken(stage: "Stage", shape: Shape, width: int, quantized: bool, on_gpu: boo
     """Bytes that are in memory however few tokens go through the model."""
     trained = TRAINED_BYTES * parameters_trained(stage, shape)
     head = fused_head(shape, ENOUGH, width, on_gpu) if stage.learns_tokens else 0.0
-    return weights(shape, width, quantized) + trained + head + (_LIBRARIES if on_gpu else 0.0)
+    return weights_beside(stage, shape, width, quantized) + trained + head + (_LIBRARIES if on_gpu else 0.0)
+
+
+def weights_beside(stage: "Stage", shape: Shape, width: int, quantized: bool) -> float:
+    """Bytes of the weights that are not trained; where all are, of their copies in 16 bits, which autocast keeps."""
+    if stage.lora:
+        return weights(shape, width, quantized)
+    return weights(shape, width, quantized) if width < BYTES["float32"] else 0.0
 
 
 def bytes_per_token(stage: "Stage", shape: Shape, width: int, checkpointing: bool) -> float:
     """Bytes that a token takes on the way through the blocks and back."""
-    lora = stage.lora
-    kept = kept_by_a_block(shape, width, shape.adapter_inputs(lora.target_modules), lora.dropout > 0)
+    if stage.lora:
+        inputs = shape.adapter_inputs(stage.lora.target_modules)
+        kept = kept_by_a_block(shape, width, inputs, stage.lora.dropout > 0)
+    else:
+        kept = kept_by_a_block(shape, width, 0, dropout=False) + inputs_of_matrices(shape, width)
     return training_activations(shape, 1, kept, width, checkpointing)
 
 
 def parameters_trained(stage: "Stage", shape: Shape) -> int:
-    return shape.adapter(stage.lora.r, stage.lora.target_modules)
+    if not stage.lora:
+        return shape.parameters
+    return shape.adapter(stage.lora.r, stage.lora.target_modules, stage.lora.dora)

@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WrapValidator, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.component import Component, Family, Settings, not_set
@@ -18,12 +18,25 @@ MEASURED_AT_ONCE = 8  # held-out examples, on every device: the loss is a mean o
 
 
 class Lora(Settings):
-    """LoRA's settings (Hu et al. 2021), named as in PEFT but for its `lora_` prefix."""
+    """LoRA's settings (Hu et al. 2021), named as in PEFT but for its `lora_` and `use_`."""
 
     r: int = Field(8, gt=0)
     alpha: float = Field(16, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    rslora: bool = Field(False, exclude_if=not_set)  # scaled by alpha / √r, not alpha / r (Kalajdzievski 2023)
+    dora: bool = Field(False, exclude_if=not_set)  # lengths of weights trained apart (Liu et al. 2024)
+
+
+def _lora_or_all(value: Any, _: Any) -> "Lora | Literal[False]":
+    # Not null: in a study that extends another one, null takes the key out, and the default is a LoRA.
+    if value is None:
+        raise PydanticCustomError("lora", "should be settings of LoRA, or false to train every weight")
+    return False if value is False else Lora.model_validate(value)
+
+
+LoraOrAll = Annotated[Lora | Literal[False], WrapValidator(_lora_or_all)]
+"""A LoRA to train, or `false`: every weight of the model is trained."""
 
 
 class Budget(Settings):
@@ -46,17 +59,19 @@ class Budget(Settings):
 
 
 class Stage(Family):
-    """One training run on top of a policy (the base model, or an earlier stage's adapter).
+    """One training run on top of a policy (the base model, or what an earlier stage made of it).
 
-    Reads the inputs `policy` (a result with `model.json`) and `data` (a data set); writes `model.json`, `adapter/`,
-    `history.parquet` (step, epoch, metric, value: training curves and held-out loss), `training.json` (counts), and
-    `runs/` (the curves as TensorBoard reads them, while they are made; `trl: {report_to: …}` sends them elsewhere).
+    Reads the inputs `policy` (a result with `model.json`) and `data` (a data set); writes `model.json`, `adapter/` (or
+    `weights/`, where it trains them all), `history.parquet` (step, epoch, metric, value: training curves and held-out
+    loss), `training.json` (counts), and `runs/` (the curves as TensorBoard reads them, while they are made;
+    `trl: {report_to: …}` sends them elsewhere).
     """
 
     folder: ClassVar[str] = "datatrial.training"
     forms: ClassVar[tuple[Form, ...]]  # what data it can be given
     has_reference: ClassVar[bool] = False  # whether a frozen policy beside the one that is trained sees every example
     texts: ClassVar[int] = 1  # of an example
+    examples_of_a_row: ClassVar[int] = 1
     learns_tokens: ClassVar[bool] = True  # by the policy's own head; else a new head gives each sequence one number
 
     learning_rate: float = Field(gt=0)
@@ -67,7 +82,7 @@ class Stage(Family):
     batch_size: int = Field(8, gt=0)
     max_length: int = Field(1024, gt=1)  # tokens
     prompt: PromptFormat = "question_answer"
-    lora: Lora = Lora()
+    lora: LoraOrAll = Lora()
     # Share of the examples kept out of training to measure the loss on; at most `MOST_HELD_OUT` of them.
     held_out: float = Field(0.05, ge=0, lt=1)
     seed: int = 0  # the order of the data and, unless `init_seed` is given, the initialization of LoRA and dropout
@@ -115,6 +130,10 @@ class Stage(Family):
         """Whether the loss is over every token, and not over those of answers alone."""
         return False
 
+    def longest_prompt(self, max_length: int) -> int | None:
+        """Tokens of a prompt, of which a longer one loses its start, where an example has so many; None: any."""
+        return None
+
     def reads_beforehand(self) -> Mapping[str, Component]:
         """What is made of the same policy and data for this to read, under the name `run` finds each result by."""
         return {}
@@ -132,6 +151,9 @@ class ComparisonStage(Stage):
     # Tokens. A longer prompt loses its start (but for the token that begins every text), so that the last turns and the
     # answers stay whole; what then is longer than `max_length` loses its end.
     max_prompt_length: int | None = Field(None, gt=0, exclude_if=not_set)
+
+    def longest_prompt(self, max_length: int) -> int | None:
+        return self.max_prompt_length
 
     @model_validator(mode="after")
     def _room_for_answers(self) -> Self:

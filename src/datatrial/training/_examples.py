@@ -1,6 +1,7 @@
 """Rows of a data set as examples to train on, and which of them are held out."""
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +12,7 @@ from datatrial.encoding import NO_ANSWER_LEFT, Example, encode, fit, reason_to_d
 from datatrial.errors import DataError
 from datatrial.policies import load_policy
 from datatrial.records import Runtime
-from datatrial.reference_log_probs import UNKNOWN, log_probs_of, read_log_probs, with_reference
-from datatrial.training._base import ComparisonStage
+from datatrial.reference_log_probs import log_probs_of, read_log_probs, with_reference
 from datatrial.training._order import Order, in_order
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def prepare(
         raise DataError(f"{stage.kind} trains on {' or '.join(stage.forms)}, not on {table.card.form}")
     whole = encode(list(rows_of(table, answers)), tokenizer, stage.prompt)
     max_length = min(stage.max_length, longest or stage.max_length)
-    longest_prompt = stage.max_prompt_length if isinstance(stage, ComparisonStage) else None
-    fitted = [fit(example, max_length, longest_prompt) for example in whole]
+    fitted = [fit(example, max_length, stage.longest_prompt(max_length)) for example in whole]
     if reference:
         fitted = with_reference(fitted, read_log_probs(reference))
     reasons = [reason_to_drop(example) for example in fitted]
@@ -107,7 +106,7 @@ def with_own_reference(data: Examples, policy: Path, runtime: Runtime) -> Exampl
     model, _ = load_policy(policy, runtime.device)
     journal = runtime.scratch / "log_probs" if runtime.scratch else None
     found = with_reference(asked, log_probs_of(model, asked, runtime.progress, journal))
-    train = with_reference(data.train, [UNKNOWN] * len(data.train))
+    train = with_reference(data.train, [(math.nan,) * len(example.answers) for example in data.train])
     for place, example in zip(seen, found, strict=False):
         train[place] = example
     return replace(data, train=train, held_out=found[len(seen) :])

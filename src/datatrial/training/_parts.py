@@ -37,6 +37,10 @@ class InParts(Trainer):  # type: ignore[misc]
         """What the loss is a mean over: how many of that a row has."""
         return 1
 
+    def counted_in(self, metric: str, row: Row) -> int:
+        """How much a row counts in the mean that a metric is; a part of rows that do not count adds nothing to it."""
+        return self.weight_of(row)
+
     def get_train_dataloader(self) -> DataLoader[list[Row]]:
         """Whole batches of rows, not padded yet; the rows are in the order of training already."""
         return DataLoader(self.train_dataset, batch_size=self.args.train_batch_size, collate_fn=list)
@@ -71,7 +75,7 @@ class InParts(Trainer):  # type: ignore[misc]
         parts = list(in_parts(rows, self.tokens_of, self.tokens_at_once))
         rank, world = self.args.process_index, self.args.world_size
         whole = sum(map(self.weight_of, rows))
-        loss, weights = torch.zeros((), device=self.args.device), []
+        loss, seen = torch.zeros((), device=self.args.device), list[list[Row]]()
         rounds = math.ceil(len(parts) / world)
         for number in range(rounds):
             ours = number * world + rank
@@ -79,8 +83,8 @@ class InParts(Trainer):  # type: ignore[misc]
             part, of = (parts[ours], whole) if ours < len(parts) else (parts[0], math.inf)
             with nullcontext() if number + 1 == rounds else self.accelerator.no_sync(model):
                 loss += step(model, self.data_collator(part), of)
-            weights.append(sum(sum(map(self.weight_of, p)) for p in parts[number * world : (number + 1) * world]))
-        average_metrics(self._metrics["train"], before, weights)
+            seen.append([row for p in parts[number * world : (number + 1) * world] for row in p])
+        average_metrics(self._metrics["train"], before, seen, self.counted_in)
         return loss
 
     def _halve(self, rows: Sequence[Row], error: Exception) -> None:
@@ -109,14 +113,15 @@ class InParts(Trainer):  # type: ignore[misc]
 class MeanOverExamples(InParts):
     """For trainers whose loss is the mean over the examples of a part."""
 
+    texts = 2  # of an example; a collator puts the chosen answers first, then the rejected ones
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: float | None = None
     ) -> Any:
         found = super().compute_loss(model, inputs, return_outputs)
         if num_items_in_batch is None:  # an evaluation
             return found
-        # A collator puts the chosen answers first, then the rejected ones.
-        examples = len(inputs["input_ids"]) / 2
+        examples = len(inputs["input_ids"]) / self.texts
         return found * (self.args.world_size * examples / num_items_in_batch)
 
 
@@ -134,9 +139,15 @@ def in_parts(rows: Sequence[Row], tokens_of: Callable[[Row], int], at_once: int)
     yield part
 
 
-def average_metrics(metrics: defaultdict[str, list[float]], before: Mapping[str, int], weights: Sequence[int]) -> None:
+def average_metrics(
+    metrics: defaultdict[str, list[float]],
+    before: Mapping[str, int],
+    parts: Sequence[Sequence[Row]],
+    counted_in: Callable[[str, Row], int],
+) -> None:
     """Put the weighted mean in the place of what the parts of a batch added to each of TRL's metrics."""
     for name, values in metrics.items():
         start = before.get(name, 0)
+        weights = [weight for part in parts if (weight := sum(counted_in(name, row) for row in part))]
         if len(weights) > 1 and len(values) - start == len(weights):
             values[start:] = [sum(v * w for v, w in zip(values[start:], weights, strict=True)) / sum(weights)]

@@ -46,7 +46,8 @@ def model_to_train(ref: ModelRef, stage: "Stage", tokenizer: "PreTrainedTokenize
     if ref.adapter and gives_scores(Path(ref.adapter)):
         raise ModelError("a reward model cannot be trained further: train one on all the comparisons at once")
     base = load_base(ref, device)
-    config = lora_config(stage.lora)
+    assert stage.lora  # its settings say so
+    config = lora_config(stage.lora, base)
     config.task_type = TaskType.SEQ_CLS
     if ref.adapter:
         refuse_other_shape(PeftConfig.from_pretrained(ref.adapter), stage.lora, base, ref.adapter)

@@ -14,10 +14,12 @@ import torch
 import trl.trainer.utils
 from datasets import Dataset, disable_progress_bars
 from huggingface_hub import constants
+from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from datatrial.errors import ModelError
+from datatrial.policies import copy_tokenizer
 from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.shapes import shape_of
 from datatrial.training._at_once import AtOnce, at_once
@@ -26,7 +28,7 @@ from datatrial.training._checkpoints import Checkpoints
 from datatrial.training._parts import InParts
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from transformers import PreTrainedModel
 
     from datatrial.encoding import Example
     from datatrial.training._base import Stage
@@ -47,7 +49,7 @@ ALWAYS = {
     "logging_nan_inf_filter": False,  # it would show the last number instead
     "eval_steps": 1 / (EVALUATIONS - 1),
 }
-CLOCKED = ("_runtime", "_per_second")  # metrics that measure the machine, not the training
+CLOCKED = ("_runtime", "_per_second", "step_time")  # metrics that measure the machine, not the training
 RUNS = "runs"  # where TensorBoard's files go in a result; the store takes no checksums there
 
 disable_progress_bars()
@@ -88,6 +90,8 @@ def configure(
         **own,
         **stage.trl,
     }
+    if "max_length" not in config.__dataclass_fields__:  # where TRL has none, we have cut what is too long
+        del settings["max_length"]
     try:
         args: Config = config(**settings)
     except (TypeError, ValueError) as error:
@@ -172,9 +176,17 @@ def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> No
 
 
 def write_result(trainer: InParts, ref: ModelRef, data: "Examples", out: Path) -> None:
-    """Write the adapter, where its base lies, the curves, and what was trained on; remove what TRL left behind."""
-    write_adapter(trainer.model, out / "adapter")
-    replace(ref, adapter=str(out / "adapter")).relative_to(out).write(out)
+    """Write the adapter and where its base lies, or all weights; the curves, and what was trained on.
+
+    What TRL left behind is removed.
+    """
+    if isinstance(trainer.model, PeftModel):
+        write_adapter(trainer.model, out / "adapter")
+        made = replace(ref, adapter=str(out / "adapter"))
+    else:
+        write_weights(trainer.model, Path(ref.weights), out / "weights")
+        made = replace(ref, weights=str(out / "weights"), adapter=None)
+    made.relative_to(out).write(out)
     curves = curves_of(trainer.state, data.order.passes)
     curves.write_parquet(out / "history.parquet")
     (out / "training.json").write_text(json.dumps(_summary(trainer, data, curves), indent=2))
@@ -195,12 +207,12 @@ def curves_of(state: TrainerState, passes: float) -> pl.DataFrame:
         for logs in state.log_history
         if "train_runtime" not in logs  # a summary of the run
         for metric, value in logs.items()
-        if metric not in ("step", "epoch") and not metric.endswith(CLOCKED)
+        if metric not in ("step", "epoch") and not metric.endswith(CLOCKED) and value is not None
     ]
     return pl.DataFrame(rows, columns, orient="row").sort("step", "metric", maintain_order=True)
 
 
-def write_adapter(model: "PeftModel", folder: Path) -> None:
+def write_adapter(model: PeftModel, folder: Path) -> None:
     """Save the adapter "default" so that equal adapters are equal files, wherever their base lies."""
     config = model.peft_config["default"]
     if not isinstance(config.target_modules, str):
@@ -210,6 +222,16 @@ def write_adapter(model: "PeftModel", folder: Path) -> None:
     written = folder / "adapter_config.json"
     placeless = {**read_json(written), "base_model_name_or_path": None}  # PEFT writes a path on this machine
     written.write_text(json.dumps(placeless, indent=2, sort_keys=True))
+
+
+def write_weights(model: "PreTrainedModel", base: Path, folder: Path) -> None:
+    """Save all weights in float32, as they were trained, with the base model's config and tokenizer beside them."""
+    model.save_pretrained(str(folder))
+    config = {**read_json(base / "config.json"), "dtype": "float32"}  # TRL writes into the model's own
+    config.pop("torch_dtype", None)
+    config.pop("_name_or_path", None)  # a path on some machine
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True))
+    copy_tokenizer(base, folder)
 
 
 def _summary(trainer: InParts, data: "Examples", curves: pl.DataFrame) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """TRL's DPO trainer for examples that are token ids already, and whose reference has spoken."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from trl import DPOTrainer
@@ -9,6 +9,10 @@ from trl import DPOTrainer
 from datatrial.encoding import Example
 from datatrial.training._parts import MeanOverExamples
 from datatrial.training._shared_prefixes import share_prefixes
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 class TokenizedDPOTrainer(MeanOverExamples, DPOTrainer):  # type: ignore[misc]
@@ -20,12 +24,20 @@ class TokenizedDPOTrainer(MeanOverExamples, DPOTrainer):  # type: ignore[misc]
     def __init__(self, **settings: Any):
         super().__init__(**settings)
         self.precompute_ref_logps = True
-        if "ref" in self.model.peft_config:
-            self.model.delete_adapter("ref")
+        drop_reference(self.model)
         self.notes = share_prefixes(self.model, balances_experts=self.aux_loss_enabled)
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+def drop_reference(model: "PreTrainedModel | PeftModel") -> None:
+    """Let go of the copy of an adapter that TRL makes as the reference: it has spoken."""
+    if "ref" in getattr(model, "peft_config", {}):
+        model.delete_adapter("ref")
 
 
 def rows(examples: Sequence[Example]) -> Dataset:

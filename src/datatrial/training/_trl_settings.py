@@ -26,6 +26,14 @@ OWNED = {
     "auto_find_batch_size": "set `batch_size`",
     "max_length": "set `max_length`",
     "beta": "set `beta`",
+    "num_generations": "set `num_generations`",
+    "num_generations_eval": "one answer is written to each held-out prompt",
+    "generation_batch_size": "set `batch_size`",
+    "steps_per_generation": "set `batch_size`",
+    "max_completion_length": "set `max_completion_length`",
+    "temperature": "set `temperature`",
+    "precompute_ref_log_probs": "the reference is asked once, beforehand",
+    "sync_ref_model": "the reference is the policy that training starts from",
     "seed": "set `seeds` of the study",
     "data_seed": "set `seeds` of the study",
     "use_cpu": "use `--device`",
@@ -102,7 +110,8 @@ def known_settings(kind: str) -> list[str]:
 
 def _sources(kind: str) -> Iterator[Path]:
     # find_spec of a top-level package does not import it; of a module inside it would.
-    yield _folder("trl") / "trainer" / f"{kind}_config.py"
+    places = (_folder("trl") / "trainer", _folder("trl") / "experimental" / kind)
+    yield next(file for place in places if (file := place / f"{kind}_config.py").is_file())
     yield _folder("trl") / "trainer" / "base_config.py"
     yield _folder("transformers") / "training_args.py"
 

@@ -50,7 +50,9 @@ class Dpo(ComparisonStage):
         data = prepare(Table.read(inputs["data"]), tokenizer, self, 2, longest, reference)
         if reference is None:
             data = with_own_reference(data, inputs["policy"], runtime)
-        args = configure(DPOConfig, self, ref, data, out, runtime, beta=self.beta)
+        # So TRL makes no copy of a model whose every weight is trained; what the reference says is in the rows.
+        known = {"precompute_ref_log_probs": not self.lora}
+        args = configure(DPOConfig, self, ref, data, out, runtime, beta=self.beta, **known)
         model, lora = policy_to_train(ref, self.lora, runtime.device)
         trainer = TokenizedDPOTrainer(
             model=model,

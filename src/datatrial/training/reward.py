@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from datatrial.records import ModelRef, Runtime
-from datatrial.training._base import ComparisonStage
+from datatrial.training._base import ComparisonStage, LoraOrAll
 
 
 class Reward(ComparisonStage):
@@ -23,6 +24,14 @@ class Reward(ComparisonStage):
     learns_tokens: ClassVar[bool] = False
 
     learning_rate: float = Field(1e-4, gt=0)
+
+    @field_validator("lora")
+    @classmethod
+    def _with_adapter(cls, lora: LoraOrAll) -> LoraOrAll:
+        if not lora:
+            what = "a reward model is a LoRA and a score head on the base model: give it a LoRA, in `training.reward`"
+            raise PydanticCustomError("lora", "{what}", {"what": what})
+        return lora
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import RewardConfig

@@ -27,7 +27,8 @@ ACCURACIES = {f"{name}": "train" for name in ("rewards/accuracies", "accuracy")}
 ACCURACIES |= {f"eval_{name}": "held-out" for name in ACCURACIES}
 MARGINS = {f"{name}": "train" for name in ("rewards/margins", "margin")}
 MARGINS |= {f"eval_{name}": "held-out" for name in MARGINS}
-CURVES = (("loss", LOSS), ("accuracy", ACCURACIES), ("margin", MARGINS))
+REWARDS = {"reward": "train", "eval_reward": "held-out"}  # of the answers that a policy writes while it is trained
+CURVES = (("loss", LOSS), ("accuracy", ACCURACIES), ("margin", MARGINS), ("reward", REWARDS))
 
 
 def body(findings: Findings) -> Markup:
