@@ -54,7 +54,7 @@ class TokenizedKTOTrainer(MeanOverExamples, KTOTrainer):  # type: ignore[misc]
 
     def _summed(self, model: Any, rows: Sequence[Row], *step: Any) -> torch.Tensor:
         metrics = self._metrics["train"]
-        margins = metrics.pop("rewards/margins", [])
+        margins = [*metrics.get("rewards/margins", ())]
         self.divergence = self._divergence(model, rows) if self.calculate_KL else None
         try:
             loss = super()._summed(model, rows, *step)
