@@ -55,6 +55,24 @@ def test_a_good_study_loads(write):
     assert study.stage(study.arms["both"][1], seed=1).seed == 1
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "epochs: 1}",
+            "tune: {learning_rate: [1e-3]}}",
+            "training.sft.tune: should give two values or more of learning_rate",
+        ),
+        ("epochs: 1}", "tune: {beta: [0.1, 0.2]}}", "training.sft.tune"),
+        ("epochs: 1}", "held_out: 0, tune: {epochs: [1, 2]}}", "training.sft: nothing can be picked: held_out is 0"),
+        ("beta: 0.1}", "tune: {epochs: [1, 2]}}", "arms.both[1].tune: every arm gets the same effort"),
+    ],
+)
+def test_what_cannot_be_picked_by_held_out_loss_is_refused(write, old, new, expected):
+    found = problems(write(GOOD.replace(old, new, 1)))
+    assert any(expected in problem for problem in found), found
+
+
 def test_an_arm_goes_on_from_an_earlier_one(write):
     arms = "  more: [{arm: both}, {sft: mine}]\n  evenmore: [{arm: more}, {dpo: hh}]\n"
     study = Study.load(write(GOOD.replace("benchmarks:", f"{arms}benchmarks:")))

@@ -281,3 +281,23 @@ def test_a_policy_is_rewarded_by_a_reward_model_of_the_study(rewarded):
     made = plan(rewarded)
     [run, *_] = [run for run in made.runs if run.arm == "grown"]
     assert run.policy.inputs["reward_model"].digest == made.reward_models["judge"].step.digest
+
+
+def test_candidates_are_trained_with_the_first_seed_and_shared(study):
+    made = plan(study, overrides=["training.sft.tune={learning_rate: [1e-4, 1e-3]}"])
+    runs = {(run.arm, run.seed): run for run in made.runs}
+    tuned = [runs["mine", seed].policy for seed in (0, 1)]
+    candidates = [[step.inputs[f"candidate-{n}"] for n in (0, 1)] for step in tuned]
+    assert [step.digest for step in candidates[0]] == [step.digest for step in candidates[1]]
+    assert [step.task.stage.learning_rate for step in candidates[0]] == [1e-4, 1e-3]
+    assert [step.task.stage.seed for step in candidates[1]] == [0, 0]
+    assert [(step.task.first_seed, step.task.stage.seed) for step in tuned] == [(True, 0), (False, 1)]
+    second = runs["twice", 1].stages[1][1]
+    assert second.inputs["policy"].digest == tuned[1].digest
+    assert second.inputs["candidate-0"].inputs["policy"].digest == tuned[0].digest
+
+
+def test_what_is_picked_from_replaces_what_was_declared_there(study):
+    by_default = plan(study, overrides=["training.sft.tune={epochs: [1, 2]}"])
+    declared = plan(study, overrides=["training.sft={epochs: 7, tune: {epochs: [1, 2]}}"])
+    assert digests(by_default) == digests(declared) != digests(plan(study))

@@ -21,6 +21,8 @@ TASKS = (
     "data_audit.DataAudit",
     "drift.Drift",
     "reference_log_probs.ReferenceLogProbs",
+    "tuning.candidate.Candidate",
+    "tuning.tuned.Tuned",
     "benchmark_texts.BenchmarkTexts",
     "models._tokenizer.Tokenizer",
     "statistics.contrasts.Contrasts",

@@ -131,6 +131,8 @@ class _Parts:
         for place, entry in self._entries(kind):
             if "seed" in entry.settings:
                 yield (*place, "seed"), SEEDS
+            if "tune" in entry.settings:
+                yield (*place, "tune"), f"every arm gets the same effort: set it under training.{kind}"
             own = {**places, **{key: (*place, key) for key in entry.settings}}
             of_entries.append((place, [*self._misplaced(kind, stage_fields(general, entry.settings), own, place)]))
         said = set()

@@ -15,6 +15,10 @@ class ModelError(DatatrialError):
     """A model that cannot be used as it is."""
 
 
+class DivergedError(ModelError):
+    """Training whose loss became no number."""
+
+
 class StoreError(DatatrialError):
     """The store cannot be read or written."""
 

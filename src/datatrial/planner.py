@@ -17,9 +17,12 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.externals import Lock, Resolver, default_hub_root
 from datatrial.models.from_scratch import FromScratch
 from datatrial.records import Resources
+from datatrial.report.wording import settings_said
 from datatrial.steps import ArmRun, Plan, RewardModelRun, Stages
 from datatrial.study import ArmStage, Study
 from datatrial.training._base import Stage
+from datatrial.tuning.candidate import Candidate
+from datatrial.tuning.tuned import CANDIDATE, Tuned
 from datatrial.variants import written_out
 
 T = TypeVar("T")
@@ -176,20 +179,45 @@ class _Planner:
         """The result of the last entry, and the training stages on the way there."""
         policy, label = self._model(), ""
         stages: list[tuple[ArmStage, Step]] = []
-        for entry in entries:
+        for number, entry in enumerate(entries):
             label += f"{' → ' if label else ''}{entry.kind} {entry.target}"
             if entry.kind == "model":
                 start = self.study.start(entry)
                 policy = self._step(start, label, {"base": self._model()} if start.may_be_adapter else {})
                 continue
             assert seed is not None
-            inputs = {"policy": policy, "data": self._data(entry.target, self.study.seed_of(entry, seed))}
-            stage = self.study.stage(entry, seed)
-            for name, task in stage.reads_beforehand().items():
-                inputs[name] = self._step(task, f"{name} of {policy.label} on {entry.target}", dict(inputs))
-            policy = self._step(stage, f"{label}, seed {seed}", inputs)
+            inputs, stage = self._inputs(policy, entry, seed), self.study.stage(entry, seed)
+            task: Component = stage
+            if stage.tune:
+                inputs |= self._candidates(entries[: number + 1], label)
+                task = self._tuned(stage, seed)
+            policy = self._step(task, f"{label}, seed {seed}", inputs)
             stages.append((entry, policy))
         return policy, tuple(stages)
+
+    def _tuned(self, stage: Stage, seed: int) -> Tuned:
+        settings = stage.candidates
+        first = stage.with_settings(settings[0])  # so that what is replaced does not count
+        return Tuned(stage=first, settings=tuple(settings), first_seed=seed == self.study.seeds[0])
+
+    def _candidates(self, entries: Sequence[ArmStage], label: str) -> dict[str, Step]:
+        """The last entry with each of the settings to pick from, trained with the study's first seed."""
+        seed = self.study.seeds[0]
+        inputs = self._inputs(self._stages(entries[:-1], seed)[0], entries[-1], seed)
+        stage = self.study.stage(entries[-1], seed)
+        found = {}
+        for number, settings in enumerate(stage.candidates):
+            said = settings_said(settings)
+            task = Candidate(stage=stage.with_settings(settings))
+            found[CANDIDATE.format(number)] = self._step(task, f"{label}, {said}, seed {seed}", inputs)
+        return found
+
+    def _inputs(self, policy: Step, entry: ArmStage, seed: int) -> dict[str, Step]:
+        """What a stage reads: the policy that it starts from, its data, and what is made of both beforehand."""
+        inputs = {"policy": policy, "data": self._data(entry.target, self.study.seed_of(entry, seed))}
+        for name, task in self.study.stage(entry, seed).reads_beforehand().items():
+            inputs[name] = self._step(task, f"{name} of {policy.label} on {entry.target}", dict(inputs))
+        return inputs
 
     def _scores(self, policy: Step, name: str) -> Iterator[tuple[str, Step]]:
         for benchmark in self.study.benchmarks:

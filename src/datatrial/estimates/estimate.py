@@ -26,6 +26,8 @@ from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.steps import Plan
 from datatrial.training._base import EVALUATIONS, Stage
 from datatrial.training.grpo import Grpo
+from datatrial.tuning.candidate import Candidate
+from datatrial.tuning.tuned import Tuned
 from datatrial.web import WebExternal
 
 Sort = Literal["data", "model", "training", "scoring", "small"]
@@ -168,6 +170,10 @@ class Estimates:
             return StepEstimate("model", seconds=0.0, disk=0.0, flops=0.0)
         if isinstance(task, Model):
             return StepEstimate("model")
+        if isinstance(task, Candidate):
+            return self._stage(task.stage, step)
+        if isinstance(task, Tuned) and not task.first_seed:  # with the first seed it is one of the candidates
+            return self._stage(task.stage, step)
         if isinstance(task, Stage):
             return self._stage(task, step)
         if isinstance(task, ReferenceLogProbs):

@@ -31,6 +31,12 @@ class Training:
     def title(self) -> str:
         return f"{self.kind.upper()} on {self.data}"
 
+    @property
+    def picked(self) -> Mapping[str, Any]:
+        """What settings were picked by held-out loss, the same for all seeds; empty where none were."""
+        found: Mapping[str, Any] = self.counts[0].get("picked", {})
+        return found
+
     def mean(self, name: str) -> float | None:
         """A count of `training.json`, mean over the seeds."""
         found = [counts[name] for counts in self.counts if counts.get(name) is not None]

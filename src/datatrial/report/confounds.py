@@ -43,7 +43,10 @@ def confounds(one: Recipe, other: Recipe) -> list[str]:
 def _recipe(findings: Findings, arm: str, stages: Sequence[StageRun]) -> Recipe:
     paths = [findings.inputs[stage.input] for stage in stages]
     records, trained = [record_of(path) for path in paths], [read_json(path / "training.json") for path in paths]
-    tasks = tuple((record.get("recipe") or {}).get("task") or {} for record in records)
+    tasks = tuple(
+        {**_settings_of((record.get("recipe") or {}).get("task") or {}), **found.get("picked", {}).get("settings", {})}
+        for record, found in zip(records, trained, strict=True)
+    )
     examples = sum(found.get("examples") or 0 for found in trained)
     runs = max(1, len({stage.seed for stage in stages}))
     counts = {name: sum(found.get(name) or 0 for found in trained) / runs for name in COUNTED}
@@ -58,6 +61,12 @@ def _recipe(findings: Findings, arm: str, stages: Sequence[StageRun]) -> Recipe:
         devices=frozenset(str(record["device"]) for record in records if record.get("device")),
         seeds=frozenset(int(task["seed"]) for task in tasks if "seed" in task),
     )
+
+
+def _settings_of(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stage's settings, of one with settings to pick from, too."""
+    stage: Mapping[str, Any] = task.get("stage", task)
+    return stage
 
 
 def _order(one: Recipe, other: Recipe) -> Iterator[str]:

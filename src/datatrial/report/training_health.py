@@ -65,6 +65,14 @@ def _memorized(training: Training) -> Iterator[str]:
         yield f"{told}, of held-out ones {number(unseen, 100)}%: memorized."
 
 
+def _at_the_end(training: Training) -> Iterator[str]:
+    for name, value in training.picked.get("settings", {}).items():
+        tried = [one[name] for one in training.picked["candidates"]]
+        if min(tried) < max(tried) and value in (min(tried), max(tried)):
+            which = "lowest" if value == min(tried) else "highest"
+            yield f"Of what was tried, the {which} {name} was best: try others beyond it."
+
+
 def _exploded(training: Training) -> Iterator[str]:
     norms = training.history.filter(training.history["metric"] == "grad_norm")["value"].to_list()
     if _spikes(norms):
@@ -83,5 +91,6 @@ LOOKS: tuple[Callable[[Training], Iterator[str]], ...] = (
     _chosen_fell,
     _not_learned,
     _memorized,
+    _at_the_end,
     _exploded,
 )

@@ -1,7 +1,7 @@
 """How numbers and findings are written, the same in the page, the tables and the console."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from datatrial.effects import Contrast
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
@@ -90,3 +90,8 @@ def plural(n: int, noun: str, nouns: str = "") -> str:
 def _minus(text: str) -> str:
     plain = text.removeprefix("-") if float(text) == 0 else text  # no "−0.0"
     return plain.replace("-", "−")
+
+
+def settings_said(settings: Mapping[str, float]) -> str:
+    """Settings and their values in words: `learning_rate 0.001, epochs 2`."""
+    return ", ".join(f"{name} {value:g}" for name, value in settings.items())

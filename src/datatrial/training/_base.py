@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, WrapValidator, field_validator, model_validator
+from pydantic import AfterValidator, Field, WrapValidator, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.component import Component, Family, Settings, not_set
@@ -58,6 +59,23 @@ class Budget(Settings):
         return self
 
 
+def _some_of_each(tuning: Mapping[str, tuple[float, ...]]) -> Mapping[str, tuple[float, ...]]:
+    for name, values in tuning.items():
+        if len(set(values)) < max(2, len(values)):
+            what = f"should give two values or more of {name}, each once"
+            raise PydanticCustomError("tune", "{what}", {"what": what})
+        if name == "batch_size" and any(value != int(value) for value in values):
+            raise PydanticCustomError("tune", "a batch_size should be a whole number")
+    return {name: tuple(map(int, values)) if name == "batch_size" else values for name, values in tuning.items()}
+
+
+# Those whose every value leaves the loss what it is: with another beta, a lower loss says nothing.
+Tunable = Literal["learning_rate", "epochs", "batch_size"]
+Tuning = Annotated[
+    Mapping[Tunable, tuple[Annotated[float, Field(gt=0)], ...]], Field(min_length=1), AfterValidator(_some_of_each)
+]
+
+
 class Stage(Family):
     """One training run on top of a policy (the base model, or what an earlier stage made of it).
 
@@ -72,6 +90,7 @@ class Stage(Family):
     has_reference: ClassVar[bool] = False  # whether a frozen policy beside the one that is trained sees every example
     texts: ClassVar[int] = 1  # of an example
     examples_of_a_row: ClassVar[int] = 1
+    tells_by_loss: ClassVar[bool] = True  # whether a lower loss on held-out examples is better
     learns_tokens: ClassVar[bool] = True  # by the policy's own head; else a new head gives each sequence one number
 
     learning_rate: float = Field(gt=0)
@@ -89,6 +108,9 @@ class Stage(Family):
     init_seed: int | None = Field(None, exclude_if=not_set)
     trl: Mapping[str, Any] = Field(default_factory=dict)  # any further setting of TRL's config, by its own name
 
+    # Settings to pick by the loss on held-out examples, as {learning_rate: [1e-4, 3e-4]}; every combination is tried.
+    tune: Tuning | None = Field(None, exclude_if=not_set)
+
     @field_validator("trl")
     @classmethod
     def _known_to_trl(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -104,6 +126,25 @@ class Stage(Family):
         if self.budget is not None and "epochs" in self.model_fields_set:
             raise PydanticCustomError("budget", "should have either epochs or a budget")
         return self
+
+    @model_validator(mode="after")
+    def _can_be_told_by_loss(self) -> Self:
+        if self.tune and (not self.tells_by_loss or not self.held_out):
+            why = "held_out is 0" if self.tells_by_loss else "its loss on held-out examples says nothing"
+            raise PydanticCustomError("tune", "nothing can be picked: {why}", {"why": why})
+        if self.tune and self.budget is not None and "epochs" in self.tune:
+            raise PydanticCustomError("tune", "nothing can be picked: a budget takes the place of epochs")
+        return self
+
+    @property
+    def candidates(self) -> list[dict[str, float]]:
+        """Every combination of the settings to pick from."""
+        tune = self.tune or {}
+        return [dict(zip(tune, values, strict=True)) for values in product(*tune.values())] if tune else []
+
+    def with_settings(self, settings: Mapping[str, float]) -> Self:
+        """The same stage with other settings and nothing to pick."""
+        return self.model_copy(update={**settings, "tune": None})
 
     def identity(self) -> dict[str, Any]:
         from datatrial.training._trl_settings import TRACKING

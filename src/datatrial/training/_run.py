@@ -18,7 +18,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from datatrial.errors import ModelError
+from datatrial.errors import DivergedError, ModelError
 from datatrial.policies import copy_tokenizer
 from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.shapes import shape_of
@@ -147,7 +147,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
         if not math.isfinite(logs.get("loss", 0.0)):
-            raise ModelError(
+            raise DivergedError(
                 f"the loss is no number at step {state.global_step} of {state.max_steps}: "
                 f"lower learning_rate (now {self.stage.learning_rate:g})"
             )
@@ -156,7 +156,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> None:
     """Train, from the latest checkpoint on if there is one; the curves are in the trainer's state.
 
-    Raises: ModelError when training diverges, or memory runs out with one example at a time.
+    Raises: DivergedError when the loss is no number; ModelError when memory runs out with one example at a time.
     """
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:

@@ -27,6 +27,7 @@ class Grpo(Stage):
     """
 
     forms: ClassVar[tuple[Form, ...]] = ("demonstrations", "comparisons")
+    tells_by_loss: ClassVar[bool] = False
 
     learning_rate: float = Field(5e-6, gt=0)
     batch_size: int = Field(8, gt=0)  # prompts

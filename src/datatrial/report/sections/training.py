@@ -6,7 +6,7 @@ from datatrial.report._findings import Findings, Training
 from datatrial.report._html import render
 from datatrial.report.figures import curves
 from datatrial.report.training_health import health
-from datatrial.report.wording import count, duration, listed, number
+from datatrial.report.wording import count, duration, listed, number, settings_said
 
 TITLE = "Training"
 COLUMNS = (
@@ -41,8 +41,19 @@ def body(findings: Findings) -> Markup:
         if (figure := curves(training, metrics, f"{training.title} ({listed(training.arms)}): {what}"))
     ]
     rows = [(training, _cells(training)) for training in findings.trainings]
+    picks = [(training, said) for training in findings.trainings if (said := _picked(training))]
     worries = [(training, found) for training in findings.trainings if (found := health(training))]
-    return render("training.html", figures=figures, columns=COLUMNS, rows=rows, worries=worries)
+    return render("training.html", figures=figures, columns=COLUMNS, rows=rows, worries=worries, picks=picks)
+
+
+def _picked(training: Training) -> str:
+    """What settings were picked by held-out loss, and from which."""
+    told = training.picked
+    if not told:
+        return ""
+    tried = zip(told["candidates"], told["held_out_losses"], strict=True)
+    found = (f"{settings_said(one)}: {'diverged' if loss is None else f'{loss:.4f}'}" for one, loss in tried)
+    return f"{settings_said(told['settings'])} (held-out losses with the first seed: {'; '.join(found)})"
 
 
 def _cells(training: Training) -> list[str]:

@@ -1,0 +1,1 @@
+"""Settings of a stage that are picked by its loss on held-out examples, before arms are compared."""
