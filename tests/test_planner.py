@@ -301,3 +301,11 @@ def test_what_is_picked_from_replaces_what_was_declared_there(study):
     by_default = plan(study, overrides=["training.sft.tune={epochs: [1, 2]}"])
     declared = plan(study, overrides=["training.sft={epochs: 7, tune: {epochs: [1, 2]}}"])
     assert digests(by_default) == digests(declared) != digests(plan(study))
+
+
+def test_how_many_processes_train_changes_no_digest_and_concerns_training_alone(study):
+    before, after = plan(study), plan(study, overrides=["launch.num_processes=2"])
+    assert digests(after) == digests(before)
+    assert before.summary({}).digest == after.summary({}).digest
+    launched = {step.label for step in after.steps if step.resources.launch}
+    assert launched == {step.label for step in after.steps if step.label.startswith("sft mine")}

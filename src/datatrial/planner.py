@@ -17,6 +17,7 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.externals import Lock, Resolver, default_hub_root
 from datatrial.models.from_scratch import FromScratch
 from datatrial.records import Resources
+from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.report.wording import settings_said
 from datatrial.steps import ArmRun, Plan, RewardModelRun, Stages
 from datatrial.study import ArmStage, Study
@@ -101,7 +102,9 @@ class _Planner:
 
     def _resources(self, task: Component) -> Resources:
         declared = self.study.resources
-        if isinstance(task, Stage | FromScratch):
+        if isinstance(task, Stage | Candidate | Tuned):
+            return replace(declared.training.of_step(runs_model=True), launch=self.study.launch.of_stage)
+        if isinstance(task, FromScratch | ReferenceLogProbs):
             return declared.training.of_step(runs_model=True)
         ranks = any(part.what == "reward_model" for part in task.reads().values())
         if isinstance(task, Benchmark | Drift) or ranks:

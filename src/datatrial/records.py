@@ -230,6 +230,13 @@ def _silent(done: float, total: float, what: str) -> None:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """How a training step is spread over processes, each with a GPU of its own where there are any."""
+
+    num_processes: int
+
+
+@dataclass(frozen=True)
 class Runtime:
     """Where and how a step runs. Never part of what its result is."""
 
@@ -238,6 +245,7 @@ class Runtime:
     cache: Path = Path(".datatrial/cache")  # scratch that outlives the step and may be deleted at any time
     # A folder of the step's own that survives when it is killed or fails, to go on from; gone once it is done.
     scratch: Path | None = None
+    launch: Launch | None = None  # None: in this process alone
 
 
 @dataclass(frozen=True)
@@ -248,6 +256,7 @@ class Resources:
     cpus: float = 1.0
     memory: int = 0  # bytes to reserve; 0: none in particular
     custom: Mapping[str, float] = field(default_factory=dict)  # by the names that the cluster gives them
+    launch: Launch | None = None  # of a training step, in several processes
 
 
 def read_json(path: Path) -> Any:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ByteSize, Field
 from pydantic_core import PydanticCustomError
 
 from datatrial.component import Settings
-from datatrial.records import Resources
+from datatrial.records import Launch, Resources
 
 OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}  # Ray's names for what has a key here
 
@@ -40,6 +40,16 @@ class Needed(Settings):
         """The same for a step that runs a model or does not, which decides whether it takes a GPU by itself."""
         gpus = self.gpus if self.gpus is not None or runs_model else 0.0
         return Resources(gpus, self.cpus, int(self.memory), dict(self.custom))
+
+
+class Launching(Settings):
+    """In how many processes each training stage runs, named as by accelerate: every one has a GPU, or a core."""
+
+    num_processes: int = Field(1, gt=0)
+
+    @property
+    def of_stage(self) -> Launch | None:
+        return Launch(self.num_processes) if self.num_processes > 1 else None
 
 
 class ResourcesOfSteps(Settings):

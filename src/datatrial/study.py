@@ -15,7 +15,7 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.prompts import PromptFormat
-from datatrial.resources import ResourcesOfSteps
+from datatrial.resources import Launching, ResourcesOfSteps
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.training._base import Lora, LoraOrAll, Stage
 from datatrial.yaml_file import Place, YamlFile
@@ -186,6 +186,7 @@ class Study(Settings):
     assumptions: Mapping[str, str] = Field(default_factory=dict)  # settings that are guesses: place → reason
     reference: Annotated[str, AfterValidator(_known_reference)] = ""  # published results to show beside these
     resources: ResourcesOfSteps = ResourcesOfSteps()  # of a cluster
+    launch: Launching = Launching()  # of each training stage
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _file: YamlFile = PrivateAttr(default_factory=lambda: YamlFile({}, {}))
     _path: Path | None = PrivateAttr(default=None)
@@ -229,7 +230,7 @@ class Study(Settings):
     @property
     def text(self) -> str:
         """The study as YAML, overrides included; without its resources, which are no part of any result."""
-        return self._file.without("resources").text()
+        return self._file.without("resources", "launch").text()
 
     @property
     def baseline_arm(self) -> str:

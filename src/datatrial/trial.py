@@ -70,20 +70,20 @@ def prepare(
     address: str | None = None,
 ) -> Trial:
     """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
-    place = _place(executor, address, jobs, device)
     study = loaded(study, overrides)
+    place = _place(executor, address, Here(jobs, device, study.launch.num_processes))
     kept = store_at(store)
     return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, place)
 
 
-def _place(executor: str, address: str | None, jobs: int | None, device: str) -> Here | OnRay:
+def _place(executor: str, address: str | None, here: Here) -> Here | OnRay:
     if executor not in EXECUTORS:
         raise DatatrialError(f"the executor should be one of {', '.join(EXECUTORS)}, not {executor!r}")
     if executor == "ray":
-        return OnRay(address, jobs, device)
+        return OnRay(address, here.jobs, here.device)
     if address is not None:
         raise DatatrialError("an address is a Ray cluster's: add --executor ray")
-    return Here(jobs, device)
+    return here
 
 
 def prepare_audits(
@@ -112,7 +112,9 @@ def prepare_audits(
         message = "no data set of that name is trained on, and only those are audited"
         raise StudyError([Problem(f"data.{name}", message, did_you_mean(name, known)) for name in unknown])
     audits = {name: step for name, step in plan.audits.items() if name in (names or plan.audits)}
-    return _ready(replace(plan, runs=(), reward_models={}, audits=audits), kept, Here(jobs, device))
+    return _ready(
+        replace(plan, runs=(), reward_models={}, audits=audits), kept, Here(jobs, device, study.launch.num_processes)
+    )
 
 
 def _ready(plan: Plan, kept: Store, place: Here | OnRay) -> Trial:

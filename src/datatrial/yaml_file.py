@@ -85,9 +85,9 @@ class YamlFile:
         _drop_assumptions(self.values, values, restated={})
         return replace(self, values=values)
 
-    def without(self, key: str) -> "YamlFile":
-        """The same values but for one key."""
-        return replace(self, values={name: value for name, value in self.values.items() if name != key})
+    def without(self, *keys: str) -> "YamlFile":
+        """The same values but for some keys."""
+        return replace(self, values={name: value for name, value in self.values.items() if name not in keys})
 
     def text(self) -> str:
         """The values as YAML."""

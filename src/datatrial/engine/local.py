@@ -33,6 +33,7 @@ class Here:
 
     jobs: int | None = None
     device: str = "auto"
+    processes: int = 1  # of a training step: a worker has as many GPUs, or is counted as so many cores
 
     def check(self) -> str:
         """Make sure that there is such a device; nothing is to be watched anywhere.
@@ -45,10 +46,10 @@ class Here:
     @property
     def slots(self) -> int:
         """How many steps run at once."""
-        return slots(self.jobs, self.device)
+        return slots(self.jobs, self.device, self.processes)
 
     def executor(self, store: Store) -> "LocalExecutor":
-        return LocalExecutor(store, self.jobs, self.device)
+        return LocalExecutor(store, self.jobs, self.device, self.processes)
 
 
 class LocalExecutor:
@@ -57,10 +58,11 @@ class LocalExecutor:
     A worker that dies (out of memory, a crash in C code) is replaced, and its step is tried once more.
     """
 
-    def __init__(self, store: Store, jobs: int | None = None, device: str = "auto"):
+    def __init__(self, store: Store, jobs: int | None = None, device: str = "auto", processes: int = 1):
         self.store = store
-        device, gpus = _devices(device)
-        self.jobs = slots(jobs, device)
+        self.jobs = slots(jobs, device, processes)
+        device, found = _devices(device)
+        gpus = [",".join(found[n : n + processes]) for n in range(0, len(found) - processes + 1, processes)]
         self.workers = [_Worker(store, device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
         self.begun: list[Event] = []
 
@@ -181,10 +183,15 @@ def worker_environment(device: str, gpu: str | None) -> dict[str, str]:
     return {**offline, **quiet, **threads, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
 
 
-def slots(jobs: int | None, device: str) -> int:
-    """How many workers run at once: as many as asked for, or one per GPU, or as many as cores and memory allow."""
+def slots(jobs: int | None, device: str, processes: int = 1) -> int:
+    """How many workers run at once: as many as asked for, or one per GPU, or as many as cores and memory allow.
+
+    processes: of a training step, each of which has a GPU or a core.
+    """
     device, gpus = _devices(device)
-    return jobs or (len(gpus) if gpus else 1 if device == "mps" else _cpu_jobs())
+    if gpus and len(gpus) < processes:
+        raise DatatrialError(f"launch.num_processes is {processes}, and there are {len(gpus)} GPUs here")
+    return jobs or (1 if device == "mps" else max(1, (len(gpus) or _cpu_jobs()) // processes))
 
 
 def _devices(device: str) -> tuple[str, list[str]]:

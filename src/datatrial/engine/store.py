@@ -171,7 +171,9 @@ class Store:
             scratch = self._scratch(work)
             if not self._is_here(work):
                 scratch.mkdir(parents=True, exist_ok=True)
-                self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
+                self._build_alone(
+                    work, self.root / work.key, replace(runtime, scratch=scratch, launch=work.resources.launch)
+                )
             shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
         return self.root / work.key
 

@@ -179,8 +179,17 @@ class Stage(Family):
         """What is made of the same policy and data for this to read, under the name `run` finds each result by."""
         return {}
 
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        """Train, in several processes where the study launches them."""
+        if runtime.launch is None:
+            return self.train(inputs, out, runtime)
+        from datatrial.training._launch import train_in_processes
+
+        return train_in_processes(self, inputs, out, runtime)
+
     @abstractmethod
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None: ...
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        """Train in this process, alone or as one of several that share each batch."""
 
 
 class ComparisonStage(Stage):

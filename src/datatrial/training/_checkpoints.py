@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datatrial.records import read_json
@@ -38,21 +39,24 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             self.trainer._tr_loss += unlogged["loss"]
 
     def on_step_end(self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        control.should_save = time.monotonic() - self.saved >= SECONDS
+        due = [time.monotonic() - self.saved >= SECONDS]
+        control.should_save = broadcast_object_list(due)[0]  # all processes, or none
 
     def on_save(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: Any) -> None:
         unlogged = {
             "metrics": dict(self.trainer._metrics["train"]),
             "tokens": self.trainer._total_train_tokens,
             "last_logged": self.trainer._globalstep_last_logged,
-            "loss": self.trainer._tr_loss.item(),
+            "loss": self.trainer.accelerator.gather(self.trainer._tr_loss).mean().item(),
         }
+        self.saved = time.monotonic()
+        if not self.trainer.is_world_process_zero():
+            return
         now = self.folder / f"checkpoint-{state.global_step}"
         (now / _UNLOGGED).write_text(json.dumps(unlogged))
         for older in self.folder.glob("checkpoint-*"):
             if older != now:
                 shutil.rmtree(older)
-        self.saved = time.monotonic()
 
 
 def latest(folder: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -104,9 +105,15 @@ def with_own_reference(data: Examples, policy: Path, runtime: Runtime) -> Exampl
     seen = sorted(set(data.order.places))
     asked = [*(data.train[place] for place in seen), *data.held_out]
     model, _ = load_policy(policy, runtime.device)
-    journal = runtime.scratch / "log_probs" if runtime.scratch else None
+    journal = journal_of(runtime, "log_probs")
     found = with_reference(asked, log_probs_of(model, asked, runtime.progress, journal))
     train = with_reference(data.train, [(math.nan,) * len(example.answers) for example in data.train])
     for place, example in zip(seen, found, strict=False):
         train[place] = example
     return replace(data, train=train, held_out=found[len(seen) :])
+
+
+def journal_of(runtime: Runtime, name: str) -> Path | None:
+    """A folder to keep finished work in; of several processes that do the same, only the first one's."""
+    first = os.environ.get("RANK", "0") == "0"
+    return runtime.scratch / name if runtime.scratch and first else None

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
@@ -29,6 +30,11 @@ class InParts(Trainer):  # type: ignore[misc]
     notes: list[str]  # what people should know of how it trains
     loss_is_scaled_for_ga = True  # by us; transformers would divide by a number of parts that it knows
 
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        if self.args.world_size > 1:
+            self.accelerator.gather = gathered
+
     def tokens_of(self, row: Row) -> int:
         """Tokens of a row at most, each of its texts counted whole."""
         return sum(len(value) for name, value in row.items() if name.endswith("ids"))
@@ -44,6 +50,10 @@ class InParts(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> DataLoader[list[Row]]:
         """Whole batches of rows, not padded yet; the rows are in the order of training already."""
         return DataLoader(self.train_dataset, batch_size=self.args.train_batch_size, collate_fn=list)
+
+    def get_eval_dataloader(self, _: Any = None) -> DataLoader[dict[str, torch.Tensor]]:
+        """Every process measures all held-out examples, in the same batches as one alone: there are few."""
+        return DataLoader(self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.data_collator)
 
     def floating_point_ops(self, _: Any) -> int:
         return 0  # transformers counts those of padded inputs
@@ -72,8 +82,8 @@ class InParts(Trainer):  # type: ignore[misc]
         self, model: Any, rows: Sequence[Row], step: Callable[..., torch.Tensor], before: Mapping[str, int]
     ) -> torch.Tensor:
         """Forward and back through all parts of a batch; the batch's loss comes back."""
-        parts = list(in_parts(rows, self.tokens_of, self.tokens_at_once))
         rank, world = self.args.process_index, self.args.world_size
+        parts = for_all(world, list(in_parts(rows, self.tokens_of, self.tokens_at_once)))
         whole = sum(map(self.weight_of, rows))
         loss, seen = torch.zeros((), device=self.args.device), list[list[Row]]()
         rounds = math.ceil(len(parts) / world)
@@ -137,6 +147,19 @@ def in_parts(rows: Sequence[Row], tokens_of: Callable[[Row], int], at_once: int)
             part = []
         part.append(row)
     yield part
+
+
+def for_all(processes: int, parts: list[list[Row]]) -> list[list[Row]]:
+    """The parts, some halved, so that each process has as many; where there are too few rows, some will have none."""
+    while len(parts) % processes and (largest := max(parts, key=len))[1:]:
+        place, middle = parts.index(largest), len(largest) // 2
+        parts[place : place + 1] = [largest[:middle], largest[middle:]]
+    return parts
+
+
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of each process, one after the other; for metrics, as parts differ in their number of rows."""
+    return torch.cat([each.reshape(-1).to(tensor.device) for each in gather_object([tensor.detach().cpu()])])
 
 
 def average_metrics(

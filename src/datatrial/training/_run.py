@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -118,13 +119,15 @@ def _memory_of(device: str) -> float:
     return float(torch.mps.recommended_max_memory() if device == "mps" else psutil.virtual_memory().total)
 
 
-def _on_device(ref: ModelRef, device: str) -> dict[str, bool]:
+def _on_device(ref: ModelRef, device: str) -> dict[str, bool | str | None]:
     """How a model of that dtype is trained on a device; TRL's default is bfloat16."""
     return {
         "use_cpu": device == "cpu",
         "bf16": ref.dtype == "bfloat16",
         "fp16": ref.dtype == "float16" and device == "cuda",
         "dataloader_pin_memory": device == "cuda",
+        "ddp_find_unused_parameters": False,
+        "ddp_backend": "gloo" if device == "cpu" and "WORLD_SIZE" in os.environ else None,  # of several processes
     }
 
 
@@ -178,8 +181,10 @@ def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> No
 def write_result(trainer: InParts, ref: ModelRef, data: "Examples", out: Path) -> None:
     """Write the adapter and where its base lies, or all weights; the curves, and what was trained on.
 
-    What TRL left behind is removed.
+    What TRL left behind is removed. Of several processes the first one does all that.
     """
+    if not trainer.is_world_process_zero():
+        return
     if isinstance(trainer.model, PeftModel):
         write_adapter(trainer.model, out / "adapter")
         made = replace(ref, adapter=str(out / "adapter"))

@@ -33,7 +33,7 @@ class Dpo(ComparisonStage):
         fields = ("prompt", "max_length", "max_prompt_length")
         return {"reference": ReferenceLogProbs(**{name: getattr(self, name) for name in fields})}
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import DPOConfig
 
         from datatrial.policies import load_tokenizer, longest_input, read_config

@@ -73,7 +73,7 @@ class Grpo(Stage):
             raise ModelError(f"the model takes {max_length} tokens: lower max_completion_length")
         return max_length - self.max_completion_length
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import GRPOConfig
 
         from datatrial.policies import load_tokenizer, longest_input, read_config

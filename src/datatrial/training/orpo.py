@@ -24,7 +24,7 @@ class Orpo(ComparisonStage):
     def learns_prompts(self) -> bool:
         return True
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl.experimental.orpo import ORPOConfig
 
         from datatrial.policies import load_tokenizer, longest_input, read_config

@@ -33,7 +33,7 @@ class Reward(ComparisonStage):
             raise PydanticCustomError("lora", "{what}", {"what": what})
         return lora
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import RewardConfig
 
         from datatrial.policies import load_tokenizer, longest_input, read_config
@@ -58,5 +58,6 @@ class Reward(ComparisonStage):
         )
         run(trainer, self, ref, runtime)
         write_result(trainer, ref, data, out)
-        Reading(self.prompt, data.max_length, self.max_prompt_length).write(out)
-        add_held_out(out, data.held_out, runtime)
+        if trainer.is_world_process_zero():
+            Reading(self.prompt, data.max_length, self.max_prompt_length).write(out)
+            add_held_out(out, data.held_out, runtime)

@@ -43,7 +43,7 @@ class Sft(Stage):
     def learns_prompts(self) -> bool:
         return not _is_answers(self.loss)
 
-    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import SFTConfig
 
         from datatrial.policies import load_tokenizer, longest_input, read_config

@@ -1,0 +1,66 @@
+"""One of the processes that train a stage together; `_launch` starts them."""
+
+import json
+import os
+import pickle
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from datatrial.errors import DatatrialError, first_line
+from datatrial.training._launch import ERROR, JOB, PROGRESS
+
+_TELL_SECONDS = 0.2
+
+
+def main(folder: Path) -> None:
+    stage, inputs, out, runtime, path, parent = pickle.loads((folder / JOB).read_bytes())
+    sys.path[:] = path
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    if runtime.device == "cuda":
+        import torch
+
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if os.environ["RANK"] == "0":
+        runtime = replace(runtime, progress=_Progress(folder / PROGRESS))
+    try:
+        stage.train(inputs, out, runtime)
+    except Exception as error:
+        traceback.print_exc()
+        said = str(error) if isinstance(error, DatatrialError) else f"{type(error).__name__}: {first_line(error)}"
+        (folder / ERROR).write_text(said)
+        # Not through the interpreter's end, which would wait for the other processes.
+        sys.stderr.flush()
+        os._exit(1)
+
+
+class _Progress:
+    """Writes progress to a file, not too often."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.last = 0.0
+
+    def __call__(self, done: float, total: float, what: str) -> None:
+        now = time.monotonic()
+        if now - self.last >= _TELL_SECONDS or done >= total:
+            self.last = now
+            written = self.file.with_suffix(".new")
+            written.write_text(json.dumps([done, total, what]))
+            written.replace(self.file)
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when the worker that wanted it is gone."""
+    import psutil
+
+    while psutil.pid_exists(parent):
+        time.sleep(0.5)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
