@@ -124,9 +124,9 @@ class RayExecutor:
     def _needed(self, resources: Resources) -> Resources:
         """The same, with the GPU that a step takes by itself where there are any or the device says so."""
         processes = float(resources.launch.num_processes) if resources.launch else 1.0
-        by_itself = processes if self.has_gpus or self.device == "cuda" else 0.0
-        gpus = by_itself if resources.gpus is None else resources.gpus
-        cpus = max(resources.cpus, processes)
+        by_itself = 1.0 if self.has_gpus or self.device == "cuda" else 0.0
+        gpus = (by_itself if resources.gpus is None else resources.gpus) * processes
+        cpus = resources.cpus * processes
         return replace(resources, gpus=gpus if self.device != "cpu" else 0.0, cpus=cpus)
 
     def wait(self) -> Iterable[Event]:

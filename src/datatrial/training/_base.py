@@ -90,6 +90,7 @@ class Stage(Family):
     has_reference: ClassVar[bool] = False  # whether a frozen policy beside the one that is trained sees every example
     texts: ClassVar[int] = 1  # of an example
     examples_of_a_row: ClassVar[int] = 1
+    goes_in_parts: ClassVar[bool] = True  # whether batches are gone through in parts of ours
     tells_by_loss: ClassVar[bool] = True  # whether a lower loss on held-out examples is better
     learns_tokens: ClassVar[bool] = True  # by the policy's own head; else a new head gives each sequence one number
 
@@ -180,8 +181,8 @@ class Stage(Family):
         return {}
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        """Train, in several processes where the study launches them."""
-        if runtime.launch is None:
+        """Train, in several processes where the study launches them and batches are ours to share."""
+        if runtime.launch is None or not self.goes_in_parts:
             return self.train(inputs, out, runtime)
         from datatrial.training._launch import train_in_processes
 

@@ -27,6 +27,7 @@ class Grpo(Stage):
     """
 
     forms: ClassVar[tuple[Form, ...]] = ("demonstrations", "comparisons")
+    goes_in_parts: ClassVar[bool] = False
     tells_by_loss: ClassVar[bool] = False
 
     learning_rate: float = Field(5e-6, gt=0)
