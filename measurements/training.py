@@ -372,9 +372,9 @@ def main() -> None:
     for line in compare_sft(options) if options.kind == "sft" else compare_pairs(options.kind, options):
         lines.append(line)
         print(line, file=sys.stderr, flush=True)
+        if options.out:  # as it grows
+            options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

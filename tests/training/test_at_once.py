@@ -1,5 +1,6 @@
 """How much of a batch goes through a model at a time, by its shape and the device's memory."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,3 +58,9 @@ def test_where_every_weight_is_trained_their_optimizer_leaves_less_room() -> Non
     assert on_gpu(80, whole, quantized=False).tokens == 1
     assert taken(whole, LLAMA, 2, quantized=False, on_gpu=True) > 18 * LLAMA.parameters
     assert weights_beside(whole, LLAMA, 4, quantized=False) == 0
+
+
+def test_a_small_model_with_a_large_vocabulary_trains_in_useful_parts_on_a_laptop() -> None:
+    small = replace(LLAMA, hidden=384, intermediate=1024, layers=7, heads=6, kv_heads=6, head_width=64)
+    part = at_once(Sft(), small, "float32", False, 16 * GIB, on_gpu=False)
+    assert part.tokens >= 1024

@@ -45,7 +45,10 @@ def at_once(stage: "Stage", shape: Shape | None, dtype: str, quantized: bool, me
     free = _SHARE[on_gpu] * memory - taken(stage, shape, width, quantized, on_gpu)
 
     def fitting(checkpointing: bool) -> int:
-        return int(free / bytes_per_token(stage, shape, width, checkpointing))
+        each = bytes_per_token(stage, shape, width, checkpointing)
+        head, most_of_it = (fused_head(shape, n, width, on_gpu) if stage.learns_tokens else 0.0 for n in (1, ENOUGH))
+        # The head takes more with each token up to a tile of them, and no more beyond.
+        return int(max(free / (each + head), (free - most_of_it) / each))
 
     kept = fitting(checkpointing=False)
     whole = stage.batch_size * stage.max_length * stage.texts
@@ -57,8 +60,7 @@ def at_once(stage: "Stage", shape: Shape | None, dtype: str, quantized: bool, me
 def taken(stage: "Stage", shape: Shape, width: int, quantized: bool, on_gpu: bool) -> float:
     """Bytes that are in memory however few tokens go through the model."""
     trained = TRAINED_BYTES * parameters_trained(stage, shape)
-    head = fused_head(shape, ENOUGH, width, on_gpu) if stage.learns_tokens else 0.0
-    return weights_beside(stage, shape, width, quantized) + trained + head + (_LIBRARIES if on_gpu else 0.0)
+    return weights_beside(stage, shape, width, quantized) + trained + (_LIBRARIES if on_gpu else 0.0)
 
 
 def weights_beside(stage: "Stage", shape: Shape, width: int, quantized: bool) -> float:
