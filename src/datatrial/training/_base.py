@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from datatrial.component import Component, Family, Settings, not_set
 from datatrial.prompts import PromptFormat
 from datatrial.records import Form, Runtime
+from datatrial.reference_log_probs import ReferenceLogProbs
 
 MOST_HELD_OUT = 1000  # examples: a loss on more of them is hardly surer, and on large data dearer than the training
 EVALUATIONS = 5  # of the held-out loss: at the start, then at equal distances up to the end
@@ -205,6 +206,16 @@ class ComparisonStage(Stage):
 
     def longest_prompt(self, max_length: int) -> int | None:
         return self.max_prompt_length
+
+    def reads_beforehand(self) -> Mapping[str, Component]:
+        """What the reference says of all rows; a stage that may see but few of them asks for those itself."""
+        if not self.has_reference or self.budget is not None or self.epochs < 1:
+            return {}
+        return {
+            "reference": ReferenceLogProbs(
+                prompt=self.prompt, max_length=self.max_length, max_prompt_length=self.max_prompt_length
+            )
+        }
 
     @model_validator(mode="after")
     def _room_for_answers(self) -> Self:

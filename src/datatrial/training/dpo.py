@@ -6,9 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from datatrial.component import Component
 from datatrial.records import ModelRef, Runtime
-from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.training._base import ComparisonStage
 
 
@@ -26,12 +24,6 @@ class Dpo(ComparisonStage):
 
     learning_rate: float = Field(5e-6, gt=0)
     beta: float = Field(0.1, gt=0)  # how dear it is to move away from the reference
-
-    def reads_beforehand(self) -> Mapping[str, Component]:
-        if self.budget is not None or self.epochs < 1:
-            return {}  # it may see but few of the rows
-        fields = ("prompt", "max_length", "max_prompt_length")
-        return {"reference": ReferenceLogProbs(**{name: getattr(self, name) for name in fields})}
 
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import DPOConfig
