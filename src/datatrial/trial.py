@@ -70,20 +70,22 @@ def prepare(
     address: str | None = None,
 ) -> Trial:
     """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
+    place = _place(executor, address, jobs, device)
     study = loaded(study, overrides)
-    place = _place(executor, address, Here(jobs, device, study.launch.num_processes))
+    if isinstance(place, Here):
+        place = replace(place, processes=study.launch.num_processes)
     kept = store_at(store)
     return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, place)
 
 
-def _place(executor: str, address: str | None, here: Here) -> Here | OnRay:
+def _place(executor: str, address: str | None, jobs: int | None, device: str) -> Here | OnRay:
     if executor not in EXECUTORS:
         raise DatatrialError(f"the executor should be one of {', '.join(EXECUTORS)}, not {executor!r}")
     if executor == "ray":
-        return OnRay(address, here.jobs, here.device)
+        return OnRay(address, jobs, device)
     if address is not None:
         raise DatatrialError("an address is a Ray cluster's: add --executor ray")
-    return here
+    return Here(jobs, device)
 
 
 def prepare_audits(

@@ -208,3 +208,28 @@ def test_bfloat16_trains_and_leaves_no_trace_in_a_float32_run_after_it(base: Pat
     assert math.isfinite(tiny.summary(policy)["loss_last"])
     after = tiny.result(SFT, tmp_path, "after", policy=base, data=data)
     assert tiny.adapter_bytes(before) == tiny.adapter_bytes(after) != tiny.adapter_bytes(policy)
+
+
+def test_the_held_out_loss_of_batches_that_are_not_full_is_over_examples(base: Path, tmp_path: Path) -> None:
+    """11 held-out examples in batches of 8 and 3, each with the mean over its tokens."""
+    import torch
+
+    from datatrial.tables import Table
+    from datatrial.training._examples import prepare
+
+    rows = tiny.demonstrations(tmp_path / "d", 22)
+    stage = SFT.model_copy(update={"held_out": 0.5})
+    policy = tiny.result(stage, tmp_path, "a", policy=base, data=rows)
+    model, tokenizer = load_policy(policy, "cpu")
+    held_out = prepare(Table.read(rows), tokenizer, stage, 1).held_out
+    losses = []
+    for batch in (held_out[:8], held_out[8:]):
+        said = []
+        for example in batch:
+            ids = torch.tensor([example.prompt + example.answers[0]])
+            with torch.no_grad():
+                logp = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+            said += logp[len(example.prompt) - 1 :, 0].tolist()
+        losses.append(-sum(said) / len(said) * len(batch))
+    assert len(held_out) == 11
+    assert tiny.summary(policy)["held_out_loss_last"] == pytest.approx(sum(losses) / 11, abs=1e-5)

@@ -26,6 +26,7 @@ class InParts(Trainer):  # type: ignore[misc]
 
     tokens_at_once: int  # that go through the model in one part, as `tokens_of` counts them
     halved: int = 0  # how often memory ran out
+    texts: int = 1  # of an example
     _total_train_tokens: int  # TRL's
     notes: list[str]  # what people should know of how it trains
     loss_is_scaled_for_ga = True  # by us; transformers would divide by a number of parts that it knows
@@ -54,6 +55,13 @@ class InParts(Trainer):  # type: ignore[misc]
     def get_eval_dataloader(self, _: Any = None) -> DataLoader[dict[str, torch.Tensor]]:
         """Every process measures all held-out examples, in the same batches as one alone: there are few."""
         return DataLoader(self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.data_collator)
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *further: Any, **settings: Any) -> Any:
+        """The held-out loss is a mean over batches; a last one of fewer examples is to count as they are."""
+        batches = math.ceil(len(self.eval_dataset) / self.args.eval_batch_size)
+        share = len(inputs["input_ids"]) / self.texts / len(self.eval_dataset)
+        loss, *rest = super().prediction_step(model, inputs, *further, **settings)
+        return (loss * share * batches, *rest)
 
     def floating_point_ops(self, _: Any) -> int:
         return 0  # transformers counts those of padded inputs
@@ -123,7 +131,7 @@ class InParts(Trainer):  # type: ignore[misc]
 class MeanOverExamples(InParts):
     """For trainers whose loss is the mean over the examples of a part."""
 
-    texts = 2  # of an example; a collator puts the chosen answers first, then the rejected ones
+    texts = 2  # a collator puts the chosen answers first, then the rejected ones
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: float | None = None
