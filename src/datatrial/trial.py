@@ -15,6 +15,8 @@ from datatrial.engine.schedule import Event, Listener, Outcome
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError, Problem, StudyError
+from datatrial.estimates.devices import device_of
+from datatrial.estimates.sharing import workers_per_gpu
 from datatrial.hub import HubExternal
 from datatrial.planner import DEFAULT_STORE, loaded, plan_of, resolver_of
 from datatrial.results import Results
@@ -72,10 +74,16 @@ def prepare(
     """Load and plan a study, resolve and fetch what it reads from the hub; the arguments and errors are `run`'s."""
     place = _place(executor, address, jobs, device)
     study = loaded(study, overrides)
-    if isinstance(place, Here):
-        place = replace(place, processes=study.launch.num_processes)
     kept = store_at(store)
-    return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, place)
+    plan = plan_of(study, resolver_of(study, kept, ask_hub=True))
+    return _ready(plan, kept, _sized(place, plan, kept) if isinstance(place, Here) else place)
+
+
+def _sized(place: Here, plan: Plan, kept: Store) -> Here:
+    """The place with as many workers as its study makes use of, where it is not said how many there should be."""
+    processes = plan.study.launch.num_processes
+    alone = place.jobs or processes > 1 or not place.gpus
+    return replace(place, processes=processes, per_gpu=1 if alone else workers_per_gpu(plan, kept, device_of()))
 
 
 def _place(executor: str, address: str | None, jobs: int | None, device: str) -> Here | OnRay:
@@ -114,9 +122,8 @@ def prepare_audits(
         message = "no data set of that name is trained on, and only those are audited"
         raise StudyError([Problem(f"data.{name}", message, did_you_mean(name, known)) for name in unknown])
     audits = {name: step for name, step in plan.audits.items() if name in (names or plan.audits)}
-    return _ready(
-        replace(plan, runs=(), reward_models={}, audits=audits), kept, Here(jobs, device, study.launch.num_processes)
-    )
+    plan = replace(plan, runs=(), reward_models={}, audits=audits)
+    return _ready(plan, kept, _sized(Here(jobs, device), plan, kept))
 
 
 def _ready(plan: Plan, kept: Store, place: Here | OnRay) -> Trial:
@@ -155,7 +162,8 @@ def run(
 ) -> Results:
     """Run a study and return its results; what the store has already is not done again.
 
-    `jobs` is the number of worker processes (by default one per GPU, or per core with memory for it), `device` one of
+    `jobs` is the number of worker processes (by default as many as
+    keep each GPU busy and fit into its memory, or one per core with memory for it), `device` one of
     "auto", "cpu", "cuda", "mps". With the `executor` "ray", steps run on the Ray cluster at `address`, or on one that
     is started here. A step that fails stops only what depends on it: `Results.failed` names it.
 

@@ -1,6 +1,7 @@
 import pytest
 
 from datatrial.engine import local
+from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError
 
 
@@ -17,6 +18,25 @@ def test_gpus_are_those_that_cuda_may_use(monkeypatch):
     assert local.visible_gpus() == ["0", "2"]
     assert local.slots(None, "auto") == 2
     assert local.slots(1, "auto") == 1
+
+
+@pytest.mark.parametrize(("jobs", "shares"), [(2, [1, 1]), (3, [0.5, 1, 0.5]), (4, [0.5] * 4)])
+def test_workers_of_one_gpu_share_its_memory(monkeypatch, tmp_path, jobs, shares):
+    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    workers = local.LocalExecutor(Store(tmp_path), jobs).workers
+    assert [worker.share for worker in workers] == shares
+    assert [worker.gpu for worker in workers] == [str(n % 2) for n in range(jobs)]
+
+
+@pytest.mark.parametrize(("per_gpu", "cores", "slots"), [(1, 2, 4), (2, 16, 8), (4, 6, 6)])
+def test_a_gpu_has_as_many_workers_as_a_study_makes_use_of_and_there_are_cores_for(monkeypatch, per_gpu, cores, slots):
+    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.setattr(local, "_memory", lambda: 2**40)
+    monkeypatch.setattr(local.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
+    assert local.Here(per_gpu=per_gpu).slots == slots
+    assert local.Here(jobs=3, per_gpu=per_gpu).slots == 3
 
 
 def test_a_build_of_torch_for_cpus_sees_no_gpu(monkeypatch):

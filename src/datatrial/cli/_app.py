@@ -27,7 +27,25 @@ STORE = Annotated[
     str,
     typer.Option("--store", envvar="DATATRIAL_STORE", help="Where results are kept: a folder, or a URL as s3://…"),
 ]
-JOBS = Annotated[int | None, typer.Option(min=1, help="Worker processes; one per GPU or core by default.")]
+
+
+def _jobs(given: str) -> int | None:
+    if given == "auto":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise typer.BadParameter(f"should be auto or a whole number from 1 on, not {given!r}")
+    return int(given)
+
+
+JOBS = Annotated[
+    int | None,
+    typer.Option(
+        parser=_jobs,
+        metavar="N|auto",
+        help="Worker processes. auto: as many as keep each GPU busy and fit into it, or one per core.",
+        show_default="auto",
+    ),
+]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DEFAULT_STORE = ".datatrial"
 

@@ -21,6 +21,7 @@ from datatrial.estimates.detectable import (
 )
 from datatrial.estimates.devices import Device, Use
 from datatrial.estimates.estimate import Estimates, StepEstimate, Total
+from datatrial.estimates.sharing import workers_per_gpu
 from datatrial.report.wording import listed, plural
 from datatrial.statistics.levels import ALPHA, POWER
 from datatrial.steps import ArmRun
@@ -160,13 +161,14 @@ def _basis(one: Detectable) -> str:
 def _totals(estimates: Estimates, states: Mapping[str, str]) -> Table:
     steps = estimates.plan.steps
     new = [step for step in steps if states[step.digest] != "done"]
-    workers = estimates.device.workers if estimates.device else 1
-    together = f"with {plural(workers, 'worker')}"
+    device = estimates.device
+    devices, each = device.workers if device else 1, workers_per_gpu(estimates.plan, estimates.store, device)
+    together = f"with {plural(devices * each, 'worker')}"
     table = _table("", "steps", "tokens", "FLOPs", "time in all", together, "results on disk")
     for name, some in (("to do", new), ("all", steps)):
         total = estimates.total(some)
         bound = "≤ " if total.bounded else ""
-        times = (_time(total.seconds), _time(total.seconds / workers))
+        times = (_time(total.seconds), _time(max(total.busy, total.seconds / each) / devices))
         numbers = (_short(total.tokens), _short(total.flops), *times)
         known = [_UNKNOWN if _nothing_known(total) else bound + number for number in numbers]
         table.add_row(name, str(total.steps), *known, _bytes(total.disk))

@@ -34,6 +34,7 @@ class Here:
     jobs: int | None = None
     device: str = "auto"
     processes: int = 1  # of a training step: a worker has as many GPUs, or is counted as so many cores
+    per_gpu: int = 1  # workers, where it is not said how many there are
 
     def check(self) -> str:
         """Make sure that there is such a device; nothing is to be watched anywhere.
@@ -44,18 +45,23 @@ class Here:
         return ""
 
     @property
+    def gpus(self) -> list[str]:
+        return _devices(self.device)[1]
+
+    @property
     def slots(self) -> int:
         """How many steps run at once."""
-        return slots(self.jobs, self.device, self.processes)
+        return slots(self.jobs, self.device, self.processes, self.per_gpu)
 
     def executor(self, store: Store) -> "LocalExecutor":
-        return LocalExecutor(store, self.jobs, self.device, self.processes)
+        return LocalExecutor(store, self.slots, self.device, self.processes)
 
 
 class LocalExecutor:
     """Runs steps in worker processes on this machine.
 
-    A worker that dies (out of memory, a crash in C code) is replaced, and its step is tried once more.
+    A worker that dies (out of memory, a crash in C code) is replaced, and its step is tried once more. Where there are
+    more workers than GPUs, those of one GPU have equal shares of its memory.
     """
 
     def __init__(self, store: Store, jobs: int | None = None, device: str = "auto", processes: int = 1):
@@ -63,7 +69,11 @@ class LocalExecutor:
         self.jobs = slots(jobs, device, processes)
         device, found = _devices(device)
         gpus = [",".join(found[n : n + processes]) for n in range(0, len(found) - processes + 1, processes)]
-        self.workers = [_Worker(store, device, gpus[n % len(gpus)] if gpus else None) for n in range(self.jobs)]
+        self.workers = []
+        for n in range(self.jobs):
+            place = n % len(gpus) if gpus else 0
+            share = 1 / len(range(place, self.jobs, len(gpus))) if gpus else 1.0
+            self.workers.append(_Worker(store, device, gpus[place] if gpus else None, share))
         self.begun: list[Event] = []
 
     @property
@@ -117,8 +127,8 @@ class LocalExecutor:
 class _Worker:
     """A slot: the step it has, and the process that does it (started with the first step)."""
 
-    def __init__(self, store: Store, device: str, gpu: str | None):
-        self.store, self.device, self.gpu = store, device, gpu
+    def __init__(self, store: Store, device: str, gpu: str | None, share: float):
+        self.store, self.device, self.gpu, self.share = store, device, gpu, share
         self.process: subprocess.Popen[bytes] | None = None
         self.conn: Connection[object, Reply] | None = None
         self.work: Work | None = None
@@ -147,7 +157,7 @@ class _Worker:
                 env={**os.environ, **worker_environment(self.device, self.gpu)},
             )
         self.conn = Connection(ours.detach())
-        self.conn.send(Greeting(self.store, self.device, sys.path, os.getpid()))
+        self.conn.send(Greeting(self.store, self.device, self.share, sys.path, os.getpid()))
 
     def exit_reason(self) -> str:
         assert self.process is not None
@@ -183,15 +193,20 @@ def worker_environment(device: str, gpu: str | None) -> dict[str, str]:
     return {**offline, **quiet, **threads, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
 
 
-def slots(jobs: int | None, device: str, processes: int = 1) -> int:
-    """How many workers run at once: as many as asked for, or one per GPU, or as many as cores and memory allow.
+def slots(jobs: int | None, device: str, processes: int = 1, per_gpu: int = 1) -> int:
+    """How many workers run at once: as many as asked for, or `per_gpu` of each GPU, or as many as cores and memory
+    allow.
 
     processes: of a training step, each of which has a GPU or a core.
     """
     device, gpus = _devices(device)
     if gpus and len(gpus) < processes:
         raise DatatrialError(f"launch.num_processes is {processes}, and there are {len(gpus)} GPUs here")
-    return jobs or (1 if device == "mps" else max(1, (len(gpus) or _cpu_jobs()) // processes))
+    if jobs or device == "mps":
+        return jobs or 1
+    fitting = _cpu_jobs()
+    shared = max(len(gpus), min(len(gpus) * per_gpu, fitting))  # each needs a core, too
+    return max(1, (shared or fitting) // processes)
 
 
 def _devices(device: str) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datatrial.engine.store import Store, Work
-from datatrial.engine.worker import Reply, build
+from datatrial.engine.worker import Reply, build, keep_to
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ def do(store: Store, mark: str, work: Work, device: str, attempt: int, mailbox: 
         return mailbox.put.remote(Note(work.digest, attempt, reply))
 
     tell(Reply("started", node))
+    if gpus := ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0):
+        keep_to(min(gpus, 1.0), device)
     reply = _do(store, mark, work, device, tell)
     ray.get(mailbox.has_all.remote())  # the driver reads its mail once it has the reply
     return reply

@@ -34,6 +34,7 @@ class Greeting:
 
     store: "Store"
     device: str
+    share: float  # of its GPU's memory
     path: list[str]  # the parent's sys.path, so that its tasks can be unpickled here
     parent: int
 
@@ -57,6 +58,8 @@ def main(fd: int) -> None:
     threading.Thread(target=_leave_with_parent, args=(greeting.parent,), daemon=True).start()
     from datatrial.engine.store import Work
 
+    if greeting.share < 1:
+        keep_to(greeting.share, greeting.device)
     store = greeting.store
     while True:
         try:
@@ -65,6 +68,14 @@ def main(fd: int) -> None:
             return
         assert isinstance(work, Work)
         conn.send(build(store, work, greeting.device, conn.send))
+
+
+def keep_to(share: float, device: str) -> None:
+    """Let this process have no more than a share of its GPU's memory, which is all that steps then see of it."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(share)
 
 
 def build(store: "Store", work: "Work", device: str, tell: Callable[[Reply], object]) -> Reply:

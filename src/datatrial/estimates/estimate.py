@@ -1,7 +1,7 @@
 """Every step of a plan with what it takes, the totals, and what is read from the hub and kept on disk."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypedDict
 
@@ -53,6 +53,7 @@ class StepEstimate:
     tokens: float | None = None
     flops: float | None = None
     seconds: float | None = None
+    busy: float | None = None  # of the seconds, those in which the device computes or moves bytes
     memory: float | None = None  # peak, bytes
     memory_parts: Mapping[str, float] = field(default_factory=dict)
     fits: bool | None = None  # whether the peak is within the device's memory
@@ -68,6 +69,7 @@ class Total:
     tokens: float
     flops: float
     seconds: float
+    busy: float
     disk: float
     unknown: int
     bounded: bool  # whether some numbers are upper bounds
@@ -86,6 +88,7 @@ class _Cost(TypedDict):
 
     flops: float | None
     seconds: float | None
+    busy: float | None
     memory: float | None
     memory_parts: Mapping[str, float]
     fits: bool | None
@@ -132,6 +135,7 @@ class Estimates:
             tokens=sum(one.tokens or 0.0 for one in found),
             flops=sum(one.flops or 0.0 for one in found),
             seconds=sum(one.seconds or 0.0 for one in found),
+            busy=sum(one.busy or 0.0 for one in found),
             disk=sum(one.disk or 0.0 for one in found),
             unknown=sum(one.seconds is None for one in found),
             bounded=any(one.bound == "at most" for one in found),
@@ -268,12 +272,14 @@ class Estimates:
         )
 
     def _cost(self, work: Work | None, memory: Memory | None, dtype: str, use: Use, further: float = 0.0) -> _Cost:
-        device, seconds = self.device, None
+        device, seconds, busy = self.device, None, None
         if work is not None and device is not None:
+            busy = replace(work, entered=0.0).seconds(device, dtype, use)
             seconds = work.seconds(device, dtype, use) + further + device.start_seconds[use]
         return {
             "flops": work.flops if work else None,
             "seconds": seconds,
+            "busy": busy,
             "memory": memory.total if memory else None,
             "memory_parts": vars(memory) if memory else {},
             "fits": memory.total <= device.memory if memory and device else None,

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 _SMALLEST = 16  # tokens of a pass: what does not fit then does not fit at all
@@ -43,7 +42,7 @@ def budget_for(model: "PreTrainedModel") -> Budget:
     config = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     widths = Widths(config.hidden_size, inner, config.vocab_size, model.dtype.itemsize)
-    return cpu_budget(widths) if model.device.type == "cpu" else gpu_budget(widths, _memory(model.device))
+    return cpu_budget(widths) if model.device.type == "cpu" else gpu_budget(widths, gpu_memory(model.device.type))
 
 
 def cpu_budget(widths: Widths) -> Budget:
@@ -65,10 +64,11 @@ def _within(memory: int, each: int, at_least: int) -> int:
     return max(at_least, memory // each)
 
 
-def _memory(device: "torch.device") -> int:
-    """Bytes of memory of a GPU."""
+def gpu_memory(device: str) -> int:
+    """Bytes of a GPU's memory that this process may have, free or not: sizes must not depend on what else runs."""
     import torch
 
-    if device.type == "mps":
+    if device == "mps":
         return int(torch.mps.recommended_max_memory())
-    return int(torch.get_device_module(device).get_device_properties(device).total_memory)
+    share = torch.cuda.get_per_process_memory_fraction()
+    return int(share * torch.cuda.get_device_properties().total_memory)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 import psutil
-import torch
 import trl.trainer.utils
 from datasets import Dataset, disable_progress_bars
 from huggingface_hub import constants
@@ -20,6 +19,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from transformers.integrations import TensorBoardCallback
 
 from datatrial.errors import DivergedError, ModelError
+from datatrial.likelihood.budget import gpu_memory
 from datatrial.policies import copy_tokenizer
 from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.shapes import shape_of
@@ -109,14 +109,8 @@ def data_sets(data: "Examples", rows: Callable[[Sequence["Example"]], Dataset]) 
 def fitting_at_once(stage: "Stage", ref: ModelRef, device: str) -> AtOnce:
     """How much of a batch goes through the model at a time on a device of this machine."""
     shape, on_gpu = shape_of(read_json(Path(ref.weights) / "config.json")), device != "cpu"
-    return at_once(stage, shape, ref.dtype, ref.quantization is not None, _memory_of(device), on_gpu)
-
-
-def _memory_of(device: str) -> float:
-    """Bytes, free or not: what goes through at a time must not depend on what else runs."""
-    if device == "cuda":
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return float(torch.mps.recommended_max_memory() if device == "mps" else psutil.virtual_memory().total)
+    memory = gpu_memory(device) if on_gpu else psutil.virtual_memory().total
+    return at_once(stage, shape, ref.dtype, ref.quantization is not None, memory, on_gpu)
 
 
 def _on_device(ref: ModelRef, device: str) -> dict[str, bool | str | None]:

@@ -1,0 +1,41 @@
+"""How many steps a GPU should do at once: as many as keep it busy, each within its share of the memory."""
+
+from dataclasses import replace
+
+from datatrial.engine.store import Store
+from datatrial.estimates.devices import Device
+from datatrial.estimates.estimate import Estimates, StepEstimate
+from datatrial.steps import Plan
+
+MOST = 8  # each is a process with libraries of its own
+_WORTH = 0.9  # of the time with fewer, to which one more must bring it down
+
+
+def workers_per_gpu(plan: Plan, store: Store, device: Device | None) -> int:
+    """How many workers a GPU should have for what is left to do; 1 where that cannot be told, and for a CPU's cores.
+
+    A small model leaves a GPU idle: while its layers are entered one by one, while a step loads and writes. Another
+    step can compute in that time, so with n workers all is done after `max(busy, seconds / n)`. But each has an nth of
+    the memory only: less goes through its model at a time, or blocks are computed again, or it does not fit.
+    """
+    if device is None or device.is_cpu:
+        return 1
+    best, shortest = 1, _seconds(_on_device(plan, store, device), 1)
+    for workers in range(2, MOST + 1):
+        steps = _on_device(plan, store, replace(device, memory=device.memory / workers))
+        if workers > len(steps) or any(step.fits is not True for step in steps):
+            break
+        if (seconds := _seconds(steps, workers)) < _WORTH * shortest:
+            best, shortest = workers, seconds
+    return best
+
+
+def _on_device(plan: Plan, store: Store, device: Device) -> list[StepEstimate]:
+    """The steps that are left to do with a model."""
+    found = Estimates(plan, store, device)
+    steps = (found.steps[step.digest] for step in plan.steps if not store.has(step))
+    return [step for step in steps if step.sort in ("training", "scoring")]
+
+
+def _seconds(steps: list[StepEstimate], workers: int) -> float:
+    return max(sum(step.busy or 0.0 for step in steps), sum(step.seconds or 0.0 for step in steps) / workers)

@@ -1,0 +1,71 @@
+"""How many steps a GPU should do at once."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from datatrial import planner
+from datatrial.engine.store import Store
+from datatrial.estimates.devices import Device, device_of
+from datatrial.estimates.estimate import Estimates
+from datatrial.estimates.sharing import MOST, workers_per_gpu
+from datatrial.steps import Plan
+
+SMALL = """
+name: small
+model: {kind: from_scratch, corpus: corpus, hidden_size: 64, layers: 4}
+seeds: [0, 1]
+data:
+  corpus: {source: {kind: micro_world, part: corpus}}
+  careful: {source: {kind: micro_world, part: careful_demonstrations}}
+  hasty: {source: {kind: micro_world, part: careless_demonstrations}}
+  science: {source: {kind: micro_world, part: science, n: 100}}
+arms: {base: [], careful: [{sft: careful}], hasty: [{sft: hasty}]}
+benchmarks: [{kind: lm_eval, data: science}]
+"""
+
+
+def planned(tmp_path: Path, study: str = SMALL) -> tuple[Plan, Store]:
+    (tmp_path / "study.yaml").write_text(study)
+    return planner.plan(tmp_path / "study.yaml", tmp_path / "store"), Store(tmp_path / "store")
+
+
+def gpu(**settings: float) -> Device:
+    found = device_of("h200")
+    assert found
+    return replace(found, **settings)
+
+
+def test_small_models_share_a_gpu_that_one_of_them_leaves_idle(tmp_path: Path) -> None:
+    plan, store = planned(tmp_path)
+    assert workers_per_gpu(plan, store, gpu()) == MOST
+    total = Estimates(plan, store, gpu()).total(plan.steps)
+    assert 0 < total.busy < total.seconds / MOST
+
+
+def test_a_gpu_that_is_kept_busy_has_one_worker(tmp_path: Path) -> None:
+    plan, store = planned(tmp_path)
+    slow = gpu(bandwidth=1e3, layer_seconds=0.0, request_seconds=0.0)
+    assert workers_per_gpu(plan, store, slow) == 1
+
+
+def test_no_more_share_it_than_fit_into_its_memory(tmp_path: Path) -> None:
+    plan, store = planned(tmp_path)
+    libraries = gpu().base_memory  # of each worker; the rest adapts to what there is
+    assert workers_per_gpu(plan, store, gpu(memory=2.5 * libraries)) in (1, 2)
+    assert workers_per_gpu(plan, store, gpu(memory=1.5 * libraries)) == 1
+
+
+def test_a_cpu_and_a_device_in_no_table_are_not_shared(tmp_path: Path) -> None:
+    plan, store = planned(tmp_path)
+    assert workers_per_gpu(plan, store, device_of("cpu")) == 1
+    assert workers_per_gpu(plan, store, None) == 1
+
+
+def test_a_model_of_unknown_shape_is_given_a_whole_gpu(tmp_path: Path) -> None:
+    plan, store = planned(
+        tmp_path,
+        SMALL.replace(
+            "{kind: from_scratch, corpus: corpus, hidden_size: 64, layers: 4}", "{kind: hub, path: acme/of-no-table}"
+        ),
+    )
+    assert workers_per_gpu(plan, store, gpu()) == 1
