@@ -245,7 +245,8 @@ def measure(sides: Sequence[Side], batch: Any, sizes: dict[str, Any]) -> None:
     padded = theirs.data_collator(list(batch))
     scored = int(padded["completion_mask"].sum()) if "completion_mask" in padded else len(padded["input_ids"])
     parts = [ours.data_collator(part) for part in in_parts(list(batch), ours.tokens_of, ours.tokens_at_once)]
-    read = [packed(part["input_ids"], part["attention_mask"]).tokens.shape for part in parts]
+    hidden = ours.model.config.hidden_size
+    read = [packed(part["input_ids"], part["attention_mask"], hidden).tokens.shape for part in parts]
     sizes["padded"].append(padded["input_ids"].numel())
     sizes["read"].append(sum(a * b for a, b in read))
     sizes["shapes"].append((tuple(padded["input_ids"].shape), read, scored))

@@ -96,7 +96,7 @@ def test_loss_metrics_and_gradients_are_those_of_trl(base: Path, tmp_path: Path,
     (loss, gradients), (expected, others) = step(ours), step(theirs)
     [tokens] = read
     batch = theirs.data_collator(list(theirs.train_dataset))["input_ids"]
-    assert tokens < 0.6 * batch.numel()
+    assert tokens < 0.65 * batch.numel()
     assert loss == pytest.approx(expected, abs=1e-6)
     assert gradients.keys() == others.keys()
     for name, gradient in gradients.items():
@@ -131,8 +131,19 @@ def test_a_model_that_tries_are_wrong_for_is_left_alone_and_says_so() -> None:
 def test_each_token_is_read_once_and_found_again() -> None:
     ids = torch.tensor([[1, 2, 3, 4, 0], [1, 2, 5, 0, 0], [1, 2, 3, 4, 6]])
     mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    one = packed(ids, mask)
+    one = packed(ids, mask, 64)
     assert one.size == 6
     found = one.tokens.reshape(-1)[places(one, tuple(ids.shape)).numpy()]
     assert (found[mask.bool().numpy()] == ids[mask.bool()].numpy()).all()
     assert math.prod(one.tokens.shape) < ids.numel()
+
+
+@pytest.mark.parametrize(("hidden", "shape"), [(1, (8, 100)), (10_000, (1, 800))])
+def test_rows_are_as_wide_as_pays(hidden: int, shape: tuple[int, int]) -> None:
+    """Eight texts of one length, with nothing in common: attention is dear in a narrow model, padding is nowhere."""
+    ids = torch.arange(800).reshape(8, 100) + 5
+    assert packed(ids, torch.ones_like(ids), hidden).tokens.shape in (shape, (8, 100))
+    lengths = torch.tensor([100, 70, 60, 60, 50, 50, 40, 30])
+    mask = (torch.arange(100) < lengths[:, None]).long()
+    one = packed(ids, mask, hidden)
+    assert one.tokens.size < (1.3 if hidden == 1 else 1.05) * one.size

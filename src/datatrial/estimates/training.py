@@ -24,7 +24,6 @@ from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.shapes import Shape
 from datatrial.training._at_once import (
     ENOUGH,
-    ROW,
     AtOnce,
     at_once,
     bytes_per_token,
@@ -38,6 +37,7 @@ from datatrial.training.kto import Kto
 
 MARKS = 20  # characters that the prompt format puts around a turn and its answer: "Question: …\n\nAnswer: "
 ENDS = 2  # tokens that begin and end a text
+_ROW = 512  # tokens of a row, where no text is longer
 _UNKNOWN_MEMORY = 80e9  # bytes
 _ANSWER_SHARE = 0.8  # of a demonstration's tokens that are its answer: 0.91 in LIMA
 
@@ -205,7 +205,7 @@ class _Run:
     def _packed(self, example: _Sequences, examples: float) -> Rows:
         """Examples in rows of a few hundred tokens or of the longest text, prompts once and without padding."""
         tokens = example.distinct * examples
-        row = max(ROW, example.lengths.longest_of(example.number * examples, _longest(self.stage, self.policy)))
+        row = max(_ROW, example.lengths.longest_of(example.number * examples, _longest(self.stage, self.policy)))
         row = min(row, max(tokens, 1.0))
         return Rows(tokens / row, row, example.scored * examples)
 
