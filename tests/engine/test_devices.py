@@ -33,7 +33,7 @@ def test_workers_of_one_gpu_share_its_memory(monkeypatch, tmp_path, jobs, shares
 def test_a_gpu_has_as_many_workers_as_a_study_makes_use_of_and_there_are_cores_for(monkeypatch, per_gpu, cores, slots):
     monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    monkeypatch.setattr(local, "_memory", lambda: 2**40)
+    monkeypatch.setattr(local.machine, "memory", lambda: 2**40)
     monkeypatch.setattr(local.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
     assert local.Here(per_gpu=per_gpu).slots == slots
     assert local.Here(jobs=3, per_gpu=per_gpu).slots == 3
@@ -56,6 +56,6 @@ def test_workers_stay_offline_and_on_one_thread_of_a_cpu():
 
 @pytest.mark.parametrize(("gib", "cores", "jobs"), [(4, 2, 2), (3.8, 2, 2), (2, 8, 1), (64, 8, 8)])
 def test_there_are_as_many_workers_as_cores_and_memory_allow(monkeypatch, gib, cores, jobs):
-    monkeypatch.setattr(local, "_memory", lambda: int(gib * 2**30))
+    monkeypatch.setattr(local.machine, "memory", lambda: int(gib * 2**30))
     monkeypatch.setattr(local.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
     assert local.slots(None, "cpu") == jobs

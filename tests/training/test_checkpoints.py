@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from trl import SFTTrainer
 
 from datatrial.records import Runtime
 from datatrial.training import _checkpoints
@@ -22,6 +23,7 @@ from datatrial.training.orpo import Orpo
 from datatrial.training.reward import Reward
 from datatrial.training.sft import Sft
 from tests import tiny
+from tests.training.test_parts import short_of_memory
 
 pytestmark = pytest.mark.slow
 SETTINGS: dict[str, Any] = {
@@ -89,6 +91,25 @@ def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
     assert steps == sorted(set(steps))
     assert {p.name for p in scratch.iterdir()} <= {"log_probs", "mismatched_log_probs"}  # of the reference
     assert (pieces / "runs").is_dir()
+
+
+def test_what_had_run_out_of_memory_goes_on_with_as_much_at_a_time(
+    wide_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
+    inputs = {"policy": wide_base, "data": tiny.demonstrations(tmp_path / "data")}
+    stage, out, scratch = (
+        Sft.model_validate({**SETTINGS, "epochs": 3, "held_out": 0}),
+        tmp_path / "a" / "out",
+        tmp_path / "scratch",
+    )
+    with monkeypatch.context() as short:
+        short_of_memory(short, SFTTrainer, 60, calls=1)
+        with pytest.raises(Killed):
+            run(stage, out, scratch, inputs, killed_at(5))
+    run(stage, out, scratch, inputs)
+    assert tiny.summary(out)["memory_ran_out"] >= 1
+    assert tiny.summary(out)["tokens_at_once"] <= 60
 
 
 @pytest.mark.parametrize("lora", [{"dropout": 0.1}, False])

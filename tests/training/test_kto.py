@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from datatrial.encoding import Example
 from datatrial.errors import DataError
 from datatrial.policies import load_policy
 from datatrial.records import Runtime
 from datatrial.tables import Table
+from datatrial.training import _tokenized_kto
 from datatrial.training._base import Budget, Stage
 from datatrial.training.dpo import Dpo
 from datatrial.training.kto import Kto
@@ -113,6 +115,11 @@ def test_a_prompt_gets_the_answer_before_its_own_as_in_trl(sft: Path, pairs: Pat
     for start in range(0, len(rows), 4):
         answers = [row["completion_ids"] for row in rows[start : start + 4]]
         assert [row["KL_completion_ids"] for row in rows[start : start + 4]] == answers[-1:] + answers[:-1]
+
+
+def test_an_answer_that_is_alone_in_the_last_batch_is_not_its_own_mismatch() -> None:
+    examples = [Example([n], ([10 + n],)) for n in range(5)]
+    assert [e.answers[0] for e in _tokenized_kto.mismatched(examples, 4, 8)] == [[13], [10], [11], [12], [13]]
 
 
 def test_both_answers_of_a_comparison_are_examples_of_their_own(sft: Path, pairs: Path, tmp_path: Path) -> None:

@@ -63,6 +63,13 @@ def test_a_setting_with_a_word_of_the_studys_own_points_to_it(name: str, pointer
         Sft.model_validate({"trl": {name: 1}})
 
 
+@pytest.mark.parametrize("loss", ["bco_pair", ["sigmoid", "sft"]])
+def test_a_loss_that_is_no_mean_over_pairs_is_refused(loss: str | list[str]) -> None:
+    with pytest.raises(ValidationError, match="no mean over pairs"):
+        Dpo.model_validate({"trl": {"loss_type": loss}})
+    Dpo.model_validate({"trl": {"loss_type": ["ipo", "apo_zero"]}})
+
+
 def test_every_problem_is_said_at_once() -> None:
     with pytest.raises(ValidationError, match=r"(?s)'seed'.*'nonsense'"):
         Dpo.model_validate({"trl": {"seed": 1, "nonsense": 2}})

@@ -17,6 +17,7 @@ from typing import Self, cast
 
 import psutil
 
+from datatrial import machine
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import Greeting, Reply, last_words
@@ -245,11 +246,4 @@ def visible_gpus() -> list[str]:
 def _cpu_jobs() -> int:
     """As many workers as there are cores this process may use and memory to hold them."""
     cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
-    return max(1, min(cores, int(_memory() / WORKER_MEMORY)))
-
-
-def _memory() -> int:
-    """Bytes of memory that this machine, or the container around this process, has."""
-    limit = Path("/sys/fs/cgroup/memory.max")  # "max" where there is no limit
-    limited = limit.read_text().strip() if limit.exists() else "max"
-    return min([psutil.virtual_memory().total, *([int(limited)] if limited.isdigit() else [])])
+    return max(1, min(cores, int(machine.memory() / WORKER_MEMORY)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 8192  # tokens: with so many at a time a GPU is busy
 MOST = 16384  # tokens: more make nothing faster
-MOST_ON_CPU = 4096  # tokens
+MOST_ON_CPU = 512  # tokens: a CPU is at its best with what stays in its caches
 UNKNOWN = 2048  # tokens, where the shape of the model is not known
 _LIBRARIES = 1.5 * 2**30  # bytes that they take on a GPU
 _SHARE = {True: 0.85, False: 0.25}  # of the memory of a GPU, which is ours, and of a CPU's, which several workers share

@@ -19,7 +19,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     """Has a trainer save where it stands every `SECONDS`, and keeps the latest checkpoint only.
 
     transformers saves and restores weights, optimizer, schedule, random numbers and the curves so far. What was
-    measured since the curves' last point is added here, as the next point is the mean over it.
+    measured since the curves' last point is added here, as the next point is the mean over it; so is how much goes
+    through the model at a time, which may have been halved.
     """
 
     def __init__(self, trainer: Trainer):
@@ -37,6 +38,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             self.trainer._total_train_tokens = unlogged["tokens"]
             self.trainer._globalstep_last_logged = unlogged["last_logged"]
             self.trainer._tr_loss += unlogged["loss"]
+            self.trainer.tokens_at_once, self.trainer.halved = unlogged["at_once"], unlogged["halved"]
 
     def on_step_end(self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_: Any) -> None:
         due = [time.monotonic() - self.saved >= SECONDS]
@@ -47,6 +49,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             "metrics": dict(self.trainer._metrics["train"]),
             "tokens": self.trainer._total_train_tokens,
             "last_logged": self.trainer._globalstep_last_logged,
+            "at_once": self.trainer.tokens_at_once,
+            "halved": self.trainer.halved,
             "loss": self.trainer.accelerator.gather(self.trainer._tr_loss).mean().item(),
         }
         self.saved = time.monotonic()

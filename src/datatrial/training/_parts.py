@@ -57,10 +57,15 @@ class InParts(Trainer):  # type: ignore[misc]
         return DataLoader(self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.data_collator)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *further: Any, **settings: Any) -> Any:
-        """The held-out loss is a mean over batches; a last one of fewer examples is to count as they are."""
+        """The held-out loss and its metrics are means over batches; a last one of fewer examples counts as they are."""
         batches = math.ceil(len(self.eval_dataset) / self.args.eval_batch_size)
         share = len(inputs["input_ids"]) / self.texts / len(self.eval_dataset)
+        metrics = self._metrics["eval"]
+        before = {name: len(values) for name, values in metrics.items()}
         loss, *rest = super().prediction_step(model, inputs, *further, **settings)
+        for name, values in metrics.items():
+            if len(values) > before.get(name, 0) and name != "num_tokens":
+                values[-1] *= share * batches
         return (loss * share * batches, *rest)
 
     def floating_point_ops(self, _: Any) -> int:
@@ -107,7 +112,7 @@ class InParts(Trainer):  # type: ignore[misc]
 
     def _halve(self, rows: Sequence[Row], error: Exception) -> None:
         longest = max(map(self.tokens_of, rows))
-        if self.args.world_size > 1 or self.tokens_at_once < min(map(self.tokens_of, rows)):
+        if self.args.world_size > 1 or self.tokens_at_once <= longest:
             raise ModelError(
                 f"memory ran out with one example at a time, of {longest} tokens at most: "
                 "lower max_length, adapt fewer layers (lora.target_modules), or set `quantization: nf4`"
@@ -176,9 +181,11 @@ def average_metrics(
     parts: Sequence[Sequence[Row]],
     counted_in: Callable[[str, Row], int],
 ) -> None:
-    """Put the weighted mean in the place of what the parts of a batch added to each of TRL's metrics."""
+    """Put what the batch has in the place of what its parts added to each of TRL's metrics: mostly a weighted mean."""
     for name, values in metrics.items():
         start = before.get(name, 0)
         weights = [weight for part in parts if (weight := sum(counted_in(name, row) for row in part))]
         if len(weights) > 1 and len(values) - start == len(weights):
-            values[start:] = [sum(v * w for v, w in zip(values[start:], weights, strict=True)) / sum(weights)]
+            mean = sum(v * w for v, w in zip(values[start:], weights, strict=True)) / sum(weights)
+            ends = {"min": min, "max": max}.get(name.partition("_")[0])
+            values[start:] = [ends(values[start:]) if ends else mean]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
-import psutil
 import trl.trainer.utils
 from datasets import Dataset, disable_progress_bars
 from huggingface_hub import constants
@@ -18,6 +17,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
+from datatrial import machine
 from datatrial.errors import DivergedError, ModelError
 from datatrial.likelihood.budget import gpu_memory
 from datatrial.policies import copy_tokenizer
@@ -109,7 +109,7 @@ def data_sets(data: "Examples", rows: Callable[[Sequence["Example"]], Dataset]) 
 def fitting_at_once(stage: "Stage", ref: ModelRef, device: str) -> AtOnce:
     """How much of a batch goes through the model at a time on a device of this machine."""
     shape, on_gpu = shape_of(read_json(Path(ref.weights) / "config.json")), device != "cpu"
-    memory = gpu_memory(device) if on_gpu else psutil.virtual_memory().total
+    memory = gpu_memory(device) if on_gpu else machine.memory() / int(os.environ.get("WORLD_SIZE", 1))
     return at_once(stage, shape, ref.dtype, ref.quantization is not None, memory, on_gpu)
 
 

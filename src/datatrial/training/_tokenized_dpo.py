@@ -7,7 +7,7 @@ from datasets import Dataset
 from trl import DPOTrainer
 
 from datatrial.encoding import Example
-from datatrial.training._parts import MeanOverExamples
+from datatrial.training._parts import MeanOverExamples, Row
 from datatrial.training._shared_prefixes import share_prefixes
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ class TokenizedDPOTrainer(MeanOverExamples, DPOTrainer):  # type: ignore[misc]
         self.precompute_ref_logps = True
         drop_reference(self.model)
         self.notes = share_prefixes(self.model, balances_experts=self.aux_loss_enabled)
+
+    def counted_in(self, metric: str, row: Row) -> int:
+        chosen, rejected = len(row["chosen_ids"]), len(row["rejected_ids"])
+        tokens = {"logits/chosen": chosen, "logits/rejected": rejected, "mean_token_accuracy": chosen}
+        return {**tokens, "entropy": chosen + rejected}.get(metric, 1)
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset

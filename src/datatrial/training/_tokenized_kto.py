@@ -50,7 +50,9 @@ class TokenizedKTOTrainer(MeanOverExamples, KTOTrainer):  # type: ignore[misc]
 
     def counted_in(self, metric: str, row: Row) -> int:
         labels = {"chosen": True, "rejected": False}
-        return int(row["label"] == labels.get(metric.rpartition("/")[2], row["label"]))
+        counts = bool(row["label"] == labels.get(metric.rpartition("/")[2], row["label"]))
+        over_tokens = metric == "entropy" or metric.startswith("logits/")
+        return counts * (len(row["completion_ids"]) if over_tokens else 1)
 
     def _summed(self, model: Any, rows: Sequence[Row], *step: Any) -> torch.Tensor:
         metrics = self._metrics["train"]
@@ -117,11 +119,15 @@ def data_sets(data: Examples, stage: "Stage", policy: Path, runtime: Runtime) ->
 
 
 def mismatched(examples: Sequence[Example], batch: int, max_length: int) -> list[Example]:
-    """The prompt of each example with the answer before its own in its batch, the first with the last, as in TRL."""
+    """The prompt of each example with the answer before its own in its batch, the first with the last, as in TRL.
+
+    One that is alone in the last batch has that before it: with its own, its reward would be taken for divergence.
+    """
     found = []
     for start in range(0, len(examples), batch):
         ours = examples[start : start + batch]
-        for example, before in zip(ours, [ours[-1], *ours[:-1]], strict=True):
+        last = examples[start - 1] if len(ours) == 1 else ours[-1]
+        for example, before in zip(ours, [last, *ours[:-1]], strict=True):
             answer = before.answers[0][: max_length - len(example.prompt)]
             found.append(replace(example, answers=(answer,), reference=()))
     return found

@@ -33,6 +33,9 @@ class TokenizedORPOTrainer(MeanOverExamples, ORPOTrainer):  # type: ignore[misc]
         add_fused_lm_head(model, outputs=("log_probs", "mean_logits"))  # else there would be logits of every token
         self.notes = share_prefixes(self.model, balances_experts=self.aux_loss_enabled)
 
+    def counted_in(self, metric: str, row: Row) -> int:
+        return {"logits/chosen": len(row["chosen_ids"]), "logits/rejected": len(row["rejected_ids"])}.get(metric, 1)
+
     def tokenize_row(self, feature: Row, *_: Any, **__: Any) -> Row:
         return feature
 

@@ -26,6 +26,15 @@ class TokenizedSFTTrainer(InParts, SFTTrainer):  # type: ignore[misc]
     def weight_of(self, row: Row) -> int:
         return sum(label != IGNORED for label in row["labels"][1:])  # nothing is before the first token
 
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: float | None = None
+    ) -> Any:
+        if num_items_in_batch is not None and self.aux_loss_enabled:
+            # What TRL divides the loss that balances experts by: a part counts as its tokens do in the batch.
+            learned = int((inputs["labels"][:, 1:] != IGNORED).sum())
+            self.current_gradient_accumulation_steps = num_items_in_batch / (self.args.world_size * max(learned, 1))
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
 
 def rows(examples: Sequence[Example], loss: Loss) -> Dataset:
     """One row for each example, which has a single answer."""

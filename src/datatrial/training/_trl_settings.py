@@ -47,6 +47,9 @@ OWNED = {
     "push_to_hub": _RESULT,
     "disable_tqdm": "progress is shown by `datatrial run`",
     "remove_unused_columns": _FORMAT,
+    "save_only_model": _RESULT,
+    "ignore_data_skip": _RESULT,
+    "average_tokens_across_devices": "a batch's gradients are its own in however many processes",
     "do_train": _EVALUATION,
     "do_eval": _EVALUATION,
     "do_predict": _EVALUATION,
@@ -72,6 +75,9 @@ OWNED = {
     "truncation_mode": "set `max_length`; what is longer loses its end",
 }
 
+# Losses of DPO that are no mean over pairs: a batch in parts would have another one.
+NO_MEANS = ("aot", "aot_unpaired", "bco_pair", "sft")
+
 # What curves can be sent to while they are made, beside `history.parquet`, and the package that each needs.
 TRACKERS = {name: name for name in ("clearml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")}
 TRACKERS |= {"comet_ml": "comet_ml", "dvclive": "dvclive"}
@@ -83,6 +89,9 @@ def problem_with(name: str, value: Any, kind: str) -> str | None:
     """Why a study cannot set this under `trl:` of a kind of stage ("sft", "dpo"), or nothing."""
     if name not in (known := known_settings(kind)):
         return f"TRL has no setting {name!r} for {kind}; {did_you_mean(name, known)}"
+    losses = value if isinstance(value, list | tuple) else [value]
+    if (kind, name) == ("dpo", "loss_type") and (found := [loss for loss in losses if loss in NO_MEANS]):
+        return f"loss_type: {found[0]} cannot be used here: it is no mean over pairs, so parts of a batch do not add up"
     if name == "report_to":
         return next(_problems_with_trackers(value), None)
     return f"TRL's {name!r} cannot be set here: {OWNED[name]}" if name in OWNED else None
