@@ -183,7 +183,7 @@ class _Planner:
         policy, label = self._model(), ""
         stages: list[tuple[ArmStage, Step]] = []
         for number, entry in enumerate(entries):
-            label += f"{' → ' if label else ''}{entry.kind} {entry.target}"
+            label += f"{' → ' if label else ''}{entry.said}"
             if entry.kind == "model":
                 start = self.study.start(entry)
                 policy = self._step(start, label, {"base": self._model()} if start.may_be_adapter else {})

@@ -33,6 +33,12 @@ class ArmStage(Settings):
     settings: Mapping[str, Any] = Field(default_factory=dict)  # overrides of `training`, or further fields of the model
     other_seeds: bool = False  # trained with other seeds than the study's: never written in a study
 
+    @property
+    def said(self) -> str:
+        """It in words: `sft lima (learning_rate 0.0001)`."""
+        own = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        return f"{self.kind} {self.target}" + (f" ({own})" if own else "")
+
     def on(self, data: str) -> Self:
         """The same stage on another data set."""
         return self.model_copy(update={"target": data})
