@@ -112,7 +112,7 @@ def trainer_of(
     settings: dict[str, Any] = {"output_dir": str(options.work / "out"), "report_to": "none", "use_cpu": not gpu}
     settings |= {"bf16": True, "max_length": 1024, "per_device_train_batch_size": options.batch}
     if side == "ours":
-        settings["gradient_checkpointing"] = part.checkpointing
+        settings |= {"gradient_checkpointing": part.checkpointing, **dict(options.trl)}
     if kind == "sft":
         args: Any = SFTConfig(**settings, dataset_kwargs={"skip_prepare_dataset": True})
         made: Any = _tokenized_sft.TokenizedSFTTrainer if side == "ours" else SFTTrainer
@@ -194,6 +194,11 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    return name, {"true": True, "false": False}.get(value, value)
+
+
 def add_commands(parts: Any, run: Callable[..., None], root: str | None, work: Path) -> None:
     """`rows` and `train`."""
     rows = parts.add_parser("rows")
@@ -208,6 +213,7 @@ def add_commands(parts: Any, run: Callable[..., None], root: str | None, work: P
     train.add_argument("--batch", type=int, default=8, help="examples")
     train.add_argument("--rounds", type=int, default=7, help="batches")
     train.add_argument("--memory", type=float, default=0, help="GiB that ours may reckon with; by default all")
+    train.add_argument("--trl", nargs="+", type=_setting, default=[], help="for ours, such as use_liger_kernel=true")
     train.add_argument("--out", type=Path)
     for part in (rows, train):
         part.add_argument("file", type=Path)

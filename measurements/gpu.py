@@ -4,6 +4,7 @@
     python measurements/gpu.py score FILE [--weights bfloat16 nf4] [--shape 7b] [--rounds 3] [--out OUT.md]
     python measurements/gpu.py rows FILE --hub-root MIRROR [--items 256]
     python measurements/gpu.py train FILE [--weights bfloat16 nf4] [--stages sft dpo] [--memory GIB] [--out OUT.md]
+        [--trl torch_compile=true use_liger_kernel=true optim=paged_adamw_8bit]
 
 `requests` writes what the stock benchmarks ask, in tokens, to a file (JSON, gzipped), where the rows of a mirror are;
 `score` needs nothing but that file and the libraries, and runs where the GPU is. The vocabulary is 32,000 tokens, as
@@ -16,7 +17,8 @@ weights.
 checkpointing, and in DPO a reference asked in each step; ours has asked before). Tokens a second are those of all
 texts without padding. Utilization is of the device's peak in 16 bits, by what LoRA needs: four FLOPs for each
 parameter of the blocks and each token that has to be read (a prompt once), and for each of the head and each token of
-an answer. Memory is PyTorch's peak, weights included; `--memory` says what ours may reckon with, as on a smaller one.
+an answer. Memory is PyTorch's peak, weights included; `--memory` says what ours may reckon with, as on a smaller one. `--trl`
+gives ours further settings of TRL, to find out what a library's kernels are worth.
 """
 
 import argparse
