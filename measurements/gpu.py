@@ -17,8 +17,8 @@ weights.
 checkpointing, and in DPO a reference asked in each step; ours has asked before). Tokens a second are those of all
 texts without padding. Utilization is of the device's peak in 16 bits, by what LoRA needs: four FLOPs for each
 parameter of the blocks and each token that has to be read (a prompt once), and for each of the head and each token of
-an answer. Memory is PyTorch's peak, weights included; `--memory` says what ours may reckon with, as on a smaller one. `--trl`
-gives ours further settings of TRL, to find out what a library's kernels are worth.
+an answer. Memory is PyTorch's peak, weights included; `--memory` says what ours may reckon with, as on a smaller one.
+`--trl` gives ours further settings of TRL, to find out what a library's kernels are worth.
 """
 
 import argparse

@@ -14,7 +14,7 @@ it with nobody. Its SFT comes with batches of examples (its default) and packed 
 The model has random weights and a LoRA of rank 8 on all linear layers that has been moved from its start; its
 vocabulary has 32,000 tokens (measurements/_likelihood_models.py). Beside each ratio of times stands the ratio of FLOPs
 that the same batches have for Llama 2 7B, by the formulas of `estimates/compute.py`: a small model has a large head.
-Prints tables in Markdown: median, and the range between rounds.
+Prints tables in Markdown: the median of the batches' ratios and their range, and the ratio of the times of all batches.
 """
 
 import argparse
@@ -195,11 +195,10 @@ def compare_pairs(kind: str, options: argparse.Namespace) -> Iterator[str]:
         sides = pairs(kind, options, folder, used, tokenizer)
         batches = [sides[0].trainer.train_dataset.select(range(n, n + size)) for n in range(0, len(used), size)]
         ratios, gaps, losses, sizes = race(sides, batches)
-        first = ratios["TRL, compact"]
-        cells = [str(size), str(len(batches)), f"**{spread(first)}**"]
+        cells = [str(size), str(len(batches)), f"**{told(sizes, ratios, 'TRL, compact')}**"]
         if kind == "dpo":
             ours = sum(sizes["seconds"]["ours"])
-            cells += [spread(ratios["TRL, as shipped"])]
+            cells += [told(sizes, ratios, "TRL, as shipped")]
             cells += [f"{sum(sizes['seconds']['TRL, compact']) / (ours + before):.2f}"]
         cells += [spread(flops(kind, sizes)), f"{sum(sizes['padded']) / sum(sizes['read']):.2f}"]
         yield row([*cells, f"{max(gaps):.1e}", f"{max(losses):.1e}"])
@@ -298,11 +297,15 @@ def compare_sft(options: argparse.Namespace) -> Iterator[str]:
         sides = [Side("ours", ours, ours_of(ours, options)), Side("TRL, compact", theirs, theirs_of(theirs))]
         batches = [data.select(range(n, n + size)) for n in range(0, len(used), size)]
         ratios, gaps, losses, sizes = race(sides, batches)
-        own = sum(sizes["seconds"]["ours"])
         rounds, best = packed_rounds(packing, ours_of(ours, options), ours, batches)
-        cells = [str(size), str(len(used)), f"**{spread(ratios['TRL, compact'])}**", f"**{spread(rounds)}**", str(best)]
+        cells = [
+            str(size),
+            str(len(used)),
+            f"**{told(sizes, ratios, 'TRL, compact')}**",
+            f"**{spread(rounds)}**",
+            str(best),
+        ]
         cells += [spread(flops("sft", sizes)), f"{sum(sizes['padded']) / sum(sizes['read']):.2f}"]
-        assert own > 0
         yield row([*cells, f"{max(gaps):.1e}", f"{max(losses):.1e}"])
 
 
@@ -327,6 +330,11 @@ def packed_rounds(packing: Any, step: Step, ours: Any, batches: Sequence[Any]) -
             both[name] = through(best) if name == "theirs" else sum(timed(own, batch)[0] for batch in batches)
         rounds.append(both["theirs"] / both["ours"])
     return rounds, best
+
+
+def told(sizes: Mapping[str, Any], ratios: Mapping[str, Sequence[float]], side: str) -> str:
+    together = sum(sizes["seconds"][side]) / sum(sizes["seconds"]["ours"])
+    return f"{spread(ratios[side])}; all {together:.2f}"
 
 
 def spread(values: Sequence[float]) -> str:
