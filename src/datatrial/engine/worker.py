@@ -75,7 +75,8 @@ def keep_to(share: float, device: str) -> None:
     if device == "cuda":
         import torch
 
-        torch.cuda.set_per_process_memory_fraction(share)
+        if torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(share)
 
 
 def build(store: "Store", work: "Work", device: str, tell: Callable[[Reply], object]) -> Reply:
