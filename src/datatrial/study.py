@@ -41,6 +41,10 @@ class ArmStage(Settings):
         """The same stage, for runs that differ in nothing but their seeds."""
         return self.model_copy(update={"other_seeds": True})
 
+    def with_the_studys_seeds(self) -> Self:
+        """The stage that this one is again; itself, where it is no other's."""
+        return self.model_copy(update={"other_seeds": False})
+
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, value: Any) -> Any:
