@@ -210,7 +210,7 @@ class _Planner:
     def _candidates(self, entries: Sequence[ArmStage], label: str) -> dict[str, Step]:
         """The last entry with each of the settings to pick from, trained with the study's first seed.
 
-        An arm that is trained again reads those of the arm itself: picking anew, it could differ in more than its seeds.
+        An arm that is trained again reads those of the arm itself: picked anew, more than its seeds could differ.
         """
         seed, entries = self.study.seeds[0], [entry.with_the_studys_seeds() for entry in entries]
         inputs = self._inputs(self._stages(entries[:-1], seed)[0], entries[-1], seed)
