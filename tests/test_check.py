@@ -73,6 +73,74 @@ def test_what_cannot_be_picked_by_held_out_loss_is_refused(write, old, new, expe
     assert any(expected in problem for problem in found), found
 
 
+TUNED = GOOD.replace("epochs: 1}", "tune: {learning_rate: [1e-4, 1e-3], epochs: [1, 2]}}")
+IGNORED = "it is picked for every arm, so this would be ignored: leave it out here, or in training.sft.tune"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("lima: [{sft: lima}]", "lima: [{sft: lima, learning_rate: 5e-5}]", "line 14: arms.lima[0].learning_rate"),
+        (
+            "arms:\n",
+            "reward_models: {judge: [{sft: lima, epochs: 3}, {reward: hh}]}\narms:\n",
+            "line 12: reward_models.judge[0].epochs",
+        ),
+        (
+            "contrasts:",
+            "sweeps: [{arm: lima, learning_rate: [1e-5, 1e-3]}]\ncontrasts:",
+            "line 17: sweeps[0].learning_rate",
+        ),
+    ],
+)
+def test_a_value_of_its_own_for_what_is_picked_is_refused(write, old, new, place):
+    assert problems(write(TUNED.replace(old, new))) == [f"{place}: {IGNORED}"]
+
+
+def test_what_is_not_picked_may_be_an_entry_s_own_or_swept(write):
+    text = TUNED.replace("lima: [{sft: lima}]", "lima: [{sft: lima, batch_size: 4}]")
+    text += "sweeps: [{arm: lima, batch_size: [2, 4]}, {arm: both, learning_rate: [1e-5, 1e-4]}]\n"
+    assert Study.load(write(text)).sweeps
+
+
+IN_4_BITS = GOOD.replace("{kind: from_scratch, corpus: [lima]}", "{kind: hub, path: org/name, quantization: nf4}")
+WHOLE = """\
+  a: [{model: org/other, quantization: null}]
+  b: [{arm: a}, {sft: lima, lora: false}]
+  c: [{arm: b}, {dpo: hh, lora: false}]
+  d: [{model: org/other, quantization: null}, {sft: lima, lora: false}]
+reward_models:
+  judge: [{model: org/other, quantization: null}, {sft: lima, lora: false}, {reward: hh}]
+"""
+
+
+def test_every_weight_can_be_trained_of_a_model_in_16_bits_that_an_arm_or_reward_model_starts_from(write):
+    study = Study.load(write(IN_4_BITS.replace("benchmarks:", f"{WHOLE}benchmarks:")))
+    assert len(study.arms["c"]) == 3
+    in_16_bits = IN_4_BITS.replace("quantization: nf4", "dtype: bfloat16")
+    assert Study.load(write(in_16_bits.replace("benchmarks:", f"{WHOLE}benchmarks:")))
+
+
+def test_every_weight_of_a_model_in_4_bits_is_refused_wherever_it_comes_from(write):
+    whole = WHOLE.replace(", quantization: null", "")  # loaded as the study's model is
+    found = problems(write(IN_4_BITS.replace("benchmarks:", f"{whole}benchmarks:")))
+    refused = "a model in nf4 cannot have every weight trained; give it a LoRA"
+    places = ["arms.b[1]", "arms.c[1]", "arms.d[1]", "reward_models.judge[1]"]
+    assert [line.partition(": ")[2] for line in found] == [f"{place}: {refused}" for place in places]
+
+
+@pytest.mark.parametrize(("gpus", "refused"), [("0.5", True), ("1", False), ("0", False), ("null", False)])
+def test_processes_share_no_gpu(write, gpus, refused):
+    text = f"{GOOD}resources: {{training: {{gpus: {gpus}}}, scoring: {{gpus: 0.5}}}}\nlaunch: {{num_processes: "
+    assert Study.load(write(f"{text}1}}"))
+    if not refused:
+        assert Study.load(write(f"{text}2}}"))
+        return
+    [problem] = problems(write(f"{text}2}}"))
+    place = "line 19: resources.training.gpus"
+    assert problem == f"{place}: each of 2 processes (`launch`) needs a GPU of its own; set 1, or 0 for none"
+
+
 def test_an_arm_goes_on_from_an_earlier_one(write):
     arms = "  more: [{arm: both}, {sft: mine}]\n  evenmore: [{arm: more}, {dpo: hh}]\n"
     study = Study.load(write(GOOD.replace("benchmarks:", f"{arms}benchmarks:")))

@@ -8,7 +8,7 @@ import pytest
 from datatrial.engine.store import Store
 from datatrial.errors import StudyError
 from datatrial.planner import plan
-from datatrial.records import ModelRef, Resources, Runtime
+from datatrial.records import Launch, ModelRef, Resources, Runtime
 from datatrial.steps import Plan
 from datatrial.study import Study
 from datatrial.trial import _fetch
@@ -298,6 +298,7 @@ def test_candidates_are_trained_with_the_first_seed_and_shared(study):
 
 
 def test_what_is_picked_from_replaces_what_was_declared_there(study):
+    study.write_text(study.read_text().replace("{sft: mine, epochs: 2}", "{sft: mine}"))
     by_default = plan(study, overrides=["training.sft.tune={epochs: [1, 2]}"])
     declared = plan(study, overrides=["training.sft={epochs: 7, tune: {epochs: [1, 2]}}"])
     assert digests(by_default) == digests(declared) != digests(plan(study))
@@ -309,3 +310,32 @@ def test_how_many_processes_train_changes_no_digest_and_concerns_training_alone(
     assert before.summary({}).digest == after.summary({}).digest
     launched = {step.label for step in after.steps if step.resources.launch}
     assert launched == {step.label for step in after.steps if step.label.startswith("sft mine")}
+
+
+def test_an_arm_trained_again_has_what_was_picked_for_the_arm_and_trains_with_its_own_seeds(study):
+    tuned = ["training.sft.tune={learning_rate: [1e-4, 1e-3]}", "seeds=[0]", "controls=true"]
+    made = plan(study, overrides=tuned)
+    policies = {run.arm: run.policy for run in made.runs}
+    for arm in ("mine", "twice"):
+        once, again = policies[arm], policies[f"{arm} (again)"]
+        names = ("candidate-0", "candidate-1")
+        assert [once.inputs[name].digest for name in names] == [again.inputs[name].digest for name in names]
+        assert (once.task.first_seed, again.task.first_seed) == (True, False)
+        assert once.task.stage.seed != again.task.stage.seed
+    assert policies["twice (again)"].inputs["policy"].digest == policies["mine (again)"].digest
+
+
+def test_a_copy_of_a_candidate_takes_no_gpu(study):
+    use = ["training.sft.tune={learning_rate: [1e-4, 1e-3]}", "launch.num_processes=2", "resources.training.gpus=1"]
+    runs = {run.seed: run.policy for run in plan(study, overrides=use).runs if run.arm == "mine"}
+    assert runs[0].resources == Resources(gpus=0)
+    trains = Resources(gpus=1, launch=Launch(2))
+    assert runs[1].resources == runs[0].inputs["candidate-0"].resources == trains
+
+
+def test_a_stage_whose_batches_are_not_shared_asks_for_one_process(rewarded):
+    arm = "  grown: [{sft: mine}, {grpo: mine, reward_model: judge}]\n"
+    rewarded.write_text(rewarded.read_text().replace("arms:\n", f"arms:\n{arm}", 1))
+    made = plan(rewarded, overrides=["launch.num_processes=2"])
+    launched = {entry.kind: step.resources.launch for run in made.runs for entry, step in run.stages}
+    assert launched == {"sft": Launch(2), "grpo": None}

@@ -3,69 +3,46 @@
 Parts are looked at on their own, so that a mistake in one does not hide those in another.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from datatrial.audits._base import Audit
 from datatrial.component import Component, did_you_mean
-from datatrial.data_set import DataSet
 from datatrial.errors import DatatrialError, Problem
-from datatrial.evaluation._base import Benchmark
 from datatrial.invalid import invalid
-from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.records import LocalFiles
+from datatrial.resources import Launching, Needed
 from datatrial.statistics.endpoints import CAPABILITY, is_of
-from datatrial.study import ArmStage, Study, name_as_kind, stage_fields, task_name_as_benchmark
+from datatrial.study import Study, Sweep, stage_fields
+from datatrial.study_parts import OWN_STAGE_SETTINGS, Parts, listed, mapping, read
 from datatrial.training._base import Stage
 from datatrial.yaml_file import ABSENT, Place, YamlFile, value_at, written
 
-C = TypeVar("C")
 Found = tuple[Place, str]  # a place, and what is wrong there
 SEEDS = "seeds are the study's: set its `seeds`"
-OWN_STAGE_SETTINGS = ("prompt", "max_length", "lora")  # of a stage, declared for the whole study
 
 
 def problems_of(file: YamlFile, folder: Path) -> list[Problem]:
     """Every problem of a study's values, in the order of the file; relative paths are relative to `folder`."""
     context = {"folder": folder}
-    parts = _Parts(file.values, context)
+    checks = _Checks(file.values, context)
     found = [*invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
-    found += [*parts.unusable(), *parts.starts(), *parts.stages(), *parts.references(), *parts.order()]
-    found += [*parts.titles(), *parts.contrasts(), *parts.repeated(), *parts.assumptions()]
+    found += [*checks.unusable(), *checks.starts(), *checks.stages(), *checks.references(), *checks.order()]
+    found += [*checks.titles(), *checks.contrasts(), *checks.sweeps(), *checks.processes()]
+    found += [*checks.repeated(), *checks.assumptions()]
     first = {(written(place), message): place for place, message in found}  # each problem once
     problems = [Problem(text, message, line=file.line(place)) for (text, message), place in first.items()]
     return sorted(problems, key=lambda p: p.line or 0)
 
 
-class _Parts:
-    """The parts of a study as far as they can be read, each by itself."""
-
-    def __init__(self, values: dict[str, Any], context: dict[str, Any]):
-        self.values, self.context = values, context
-        self.data: dict[str, DataSet | None] = {
-            name: _read(DataSet, value, context) for name, value in _mapping(values.get("data")).items()
-        }
-        benchmarks = [task_name_as_benchmark(value) for value in _list(values, "benchmarks")]
-        self.benchmarks = [_read(Benchmark, value, context) for value in benchmarks]
-        self.model = _read(Model, values.get("model"), context)
-        audits = values["audits"] if "audits" in values else Audit.kinds()
-        self.audits = [_read(Audit, name_as_kind(value), context) for value in _list({"audits": audits}, "audits")]
-        self.arms, self.reward_models = (self._stages_of(key) for key in ("arms", "reward_models"))
-
-    def _stages_of(self, key: str) -> dict[str, list[ArmStage | None]]:
-        return {
-            name: [_read(ArmStage, entry, self.context) for entry in (entries if isinstance(entries, list) else [])]
-            for name, entries in _mapping(self.values.get(key)).items()
-        }
+class _Checks(Parts):
+    """What is wrong with each part of a study."""
 
     def unusable(self) -> Iterator[Found]:
         """Files that are missing or empty, and whatever the components themselves see."""
-        for place, component in self._components():
+        for place, component in self.components():
             try:
                 files = [need.path for need in component.needs().values() if isinstance(need, LocalFiles)]
                 messages = component.problems() or [message for path in files if (message := _unreadable(path))]
@@ -73,66 +50,32 @@ class _Parts:
             except DatatrialError as error:
                 yield place, str(error)
 
-    def _components(self) -> Iterator[tuple[Place, Component]]:
-        for name, data_set in self.data.items():
-            if data_set:
-                yield ("data", name, "source"), data_set.source
-                yield from ((("data", name, "curation", n), op) for n, op in enumerate(data_set.curation))
-        if self.model:
-            yield ("model",), self.model
-        for number, benchmark in enumerate(self.benchmarks):
-            if benchmark:
-                yield ("benchmarks", number), benchmark
-        for number, audit in enumerate(self.audits):
-            if audit:
-                yield ("audits", number), audit
-        yield from self._trained()
-        for place, entry in self._entries("model"):
-            if start := _read(Hub, {"path": entry.target, **entry.settings}, self.context):
-                yield (*place, "model"), start
-
-    def _trained(self) -> Iterator[tuple[Place, Stage]]:
-        for place, entry in self._entries(*Stage.kinds()):
-            fields = stage_fields(self._general(entry.kind), entry.settings)
-            if stage := _read(Stage.of_kind(entry.kind), fields, self.context):
-                yield place, stage
-
-    def _starts_elsewhere(self, place: Place) -> bool:
-        first = self.arms[str(place[1])][0] if place[0] == "arms" else None
-        return first is not None and first.kind == "model"
-
-    def _entries(self, *kinds: str) -> Iterator[tuple[Place, ArmStage]]:
-        for key, named in (("arms", self.arms), ("reward_models", self.reward_models)):
-            for name, entries in named.items():
-                for number, entry in enumerate(entries):
-                    if entry and entry.kind in kinds:
-                        yield (key, name, number), entry
-
     def starts(self) -> Iterator[Found]:
         """Wrong settings of the models that arms start from."""
-        for place, entry in self._entries("model"):
+        for place, entry in self.entries("model"):
             fields = {"path": entry.target, **entry.settings}
             yield from invalid(partial(Hub.model_validate, fields, context=self.context), fields, place)
 
     def stages(self) -> Iterator[Found]:
         """Wrong settings of training stages, where they are written: in the arm, in `training`, or for the study."""
-        for kind in _mapping(self.values.get("training")).keys() - set(Stage.kinds()):
+        for kind in mapping(self.values.get("training")).keys() - set(Stage.kinds()):
             yield ("training", kind), f"no such kind of stage; {did_you_mean(kind, Stage.kinds())}"
         for kind in Stage.kinds():
             yield from self._stages_of_kind(kind)
 
     def _stages_of_kind(self, kind: str) -> Iterator[Found]:
-        general, at = self._general(kind), ("training", kind)
-        written = _mapping(_mapping(self.values.get("training")).get(kind))
+        general, at = self.general(kind), ("training", kind)
+        written = mapping(mapping(self.values.get("training")).get(kind))
         if "seed" in general:
             yield (*at, "seed"), SEEDS
         places: dict[str, Place] = {key: (key,) for key in OWN_STAGE_SETTINGS} | {key: (*at, key) for key in written}
         of_entries: list[tuple[Place, list[Found]]] = []
-        for place, entry in self._entries(kind):
+        for place, entry in self.entries(kind):
             if "seed" in entry.settings:
                 yield (*place, "seed"), SEEDS
             if "tune" in entry.settings:
                 yield (*place, "tune"), f"every arm gets the same effort: set it under training.{kind}"
+            yield from (((*place, key), _picked(kind)) for key in self.tuned(kind) if key in entry.settings)
             own = {**places, **{key: (*place, key) for key in entry.settings}}
             of_entries.append((place, [*self._misplaced(kind, stage_fields(general, entry.settings), own, place)]))
         said = set()
@@ -148,11 +91,6 @@ class _Parts:
                 if where[:1] in elsewhere or (where[: len(place)] == place and message not in said):
                     yield where, message
 
-    def _general(self, kind: str) -> dict[str, Any]:
-        """The settings of every stage of a kind, without those of arms' entries."""
-        shared = {key: self.values[key] for key in OWN_STAGE_SETTINGS if key in self.values}
-        return stage_fields(shared, _mapping(_mapping(self.values.get("training")).get(kind)))
-
     def _misplaced(
         self, kind: str, fields: dict[str, Any], places: dict[str, Place], otherwise: Place
     ) -> Iterator[Found]:
@@ -163,10 +101,10 @@ class _Parts:
 
     def references(self) -> Iterator[Found]:
         """Names of data sets and reward models that are not declared, or hold what cannot be used there."""
-        for place, entry in self._entries(*Stage.kinds()):
+        for place, entry in self.entries(*Stage.kinds()):
             forms = Stage.of_kind(entry.kind).forms
             yield from self._data_reference((*place, entry.kind), entry.target, forms)
-        for place, component in self._components():
+        for place, component in self.components():
             for part in component.reads().values():
                 if part.what == "data":
                     yield from self._data_reference((*place, *_mentioned(component, part.name)), part.name, part.forms)
@@ -181,18 +119,17 @@ class _Parts:
 
     def order(self) -> Iterator[Found]:
         """Entries of arms and reward models that are not where they can be."""
-        for place, _ in self._entries("model"):
+        for place, _ in self.entries("model"):
             if place[-1] != 0:
                 yield place, "an arm can start from a model only in its first entry"
-        for place, entry in self._entries("reward"):
+        for place, entry in self.entries("reward"):
             if place[0] == "arms":
                 yield place, "a reward model gives scores, no answers: declare it under `reward_models`"
             elif entry is not self.reward_models[str(place[1])][-1]:
                 yield place, "nothing can follow a reward model: it gives scores, no answers"
-        for place, stage in self._trained():
-            # Where an arm starts from another model, that one says what it is loaded as.
-            if not stage.lora and self.model and self.model.quantization and not self._starts_elsewhere(place):
-                yield place, f"a model in {self.model.quantization} cannot have every weight trained; give it a LoRA"
+        for place, stage in self.trained():
+            if not stage.lora and (start := self.start_of(place)) and start.quantization:
+                yield place, f"a model in {start.quantization} cannot have every weight trained; give it a LoRA"
         for name, entries in self.reward_models.items():
             if not entries or (entries[-1] and entries[-1].kind != "reward"):
                 yield ("reward_models", name), "should end with {reward: name-of-a-data-set-of-comparisons}"
@@ -204,24 +141,18 @@ class _Parts:
             yield place, f"needs {' or '.join(forms)}, but {name!r} holds {data_set.source.form}"
 
     def contrasts(self) -> Iterator[Found]:
-        """Contrasts, sweeps, the baseline, primary benchmarks and those of capability that name what is not there."""
+        """Contrasts, the baseline, primary benchmarks and those of capability that name what is not there."""
         grouped = {benchmark.title: benchmark.by_group for benchmark in self.benchmarks if benchmark}
         titles, endpoints = [*grouped], [*grouped, CAPABILITY]
         named: list[tuple[Place, Any, list[str]]] = [(("baseline",), self.values.get("baseline"), list(self.arms))]
-        for number, contrast in enumerate(_list(self.values, "contrasts")):
-            if _mapping(contrast).get("arm") == _mapping(contrast).get("against") is not None:
+        for number, contrast in enumerate(listed(self.values, "contrasts")):
+            if mapping(contrast).get("arm") == mapping(contrast).get("against") is not None:
                 yield ("contrasts", number, "against"), "an arm cannot be compared with itself"
             for key, known in (("arm", list(self.arms)), ("against", list(self.arms)), ("on", endpoints)):
-                for name in _several(_mapping(contrast).get(key)):
+                for name in _several(mapping(contrast).get(key)):
                     named.append((("contrasts", number, key), name, known))
-        untrained = [name for name, of in self.arms.items() if not of or (of[-1] and of[-1].kind in ("model", "arm"))]
-        for number, sweep in enumerate(_list(self.values, "sweeps")):
-            arm = _mapping(sweep).get("arm")
-            named.append((("sweeps", number, "arm"), arm, list(self.arms)))
-            if arm in untrained:
-                yield ("sweeps", number, "arm"), f"{arm!r} ends with no training stage whose settings could be swept"
-        named += [(("primary",), name, endpoints) for name in _list(self.values, "primary")]
-        for name in _list(self.values, "capability"):
+        named += [(("primary",), name, endpoints) for name in listed(self.values, "primary")]
+        for name in listed(self.values, "capability"):
             named.append((("capability",), name, titles))
             if isinstance(name, str) and grouped.get(name):
                 yield (
@@ -236,6 +167,30 @@ class _Parts:
             of_group = known is endpoints and any(by and is_of(name, title) for title, by in grouped.items())
             if not of_group or name.endswith("/"):  # which groups there are, only the data tell
                 yield place, f"there is no {name!r}; {did_you_mean(name, known)}"
+
+    def sweeps(self) -> Iterator[Found]:
+        """Sweeps over arms that are not there, and over settings that their stages do not have as their own."""
+        for number, value in enumerate(listed(self.values, "sweeps")):
+            place, arm, sweep = ("sweeps", number), mapping(value).get("arm"), read(Sweep, value, self.context)
+            if not isinstance(arm, str):
+                continue
+            entries = self.arms.get(arm, [])
+            kind = entries[-1].kind if entries and entries[-1] else ""
+            if arm not in self.arms:
+                yield (*place, "arm"), f"there is no {arm!r}; {did_you_mean(arm, list(self.arms))}"
+            elif not entries or kind in ("model", "arm"):
+                yield (*place, "arm"), f"{arm!r} ends with no training stage whose settings could be swept"
+            elif kind and sweep and sweep.setting in self.tuned(kind):
+                yield (*place, sweep.setting), _picked(kind)
+
+    def processes(self) -> Iterator[Found]:
+        """Shares of a GPU for stages in several processes."""
+        training = mapping(mapping(self.values.get("resources")).get("training"))
+        needed = read(Needed, training, self.context)
+        launch = read(Launching, mapping(self.values.get("launch")), self.context)
+        if needed and launch and launch.num_processes > 1 and 0 < (needed.gpus or 0) < 1:
+            what = f"each of {launch.num_processes} processes (`launch`) needs a GPU of its own; set 1, or 0 for none"
+            yield ("resources", "training", "gpus"), what
 
     def titles(self) -> Iterator[Found]:
         """Benchmarks that cannot be told apart by name."""
@@ -254,9 +209,13 @@ class _Parts:
 
     def assumptions(self) -> Iterator[Found]:
         """Assumptions about settings that the study does not have."""
-        for place in _mapping(self.values.get("assumptions")):
+        for place in mapping(self.values.get("assumptions")):
             if value_at(self.values, place) is ABSENT:
                 yield ("assumptions", place), "the study sets nothing there; name a setting such as training.sft.epochs"
+
+
+def _picked(kind: str) -> str:
+    return f"it is picked for every arm, so this would be ignored: leave it out here, or in training.{kind}.tune"
 
 
 def _mentioned(component: Component, name: str) -> Place:
@@ -268,27 +227,10 @@ def _mentioned(component: Component, name: str) -> Place:
     return ()
 
 
-def _read(kind: Callable[..., C], value: Any, context: dict[str, Any]) -> C | None:
-    adapter: TypeAdapter[C] = TypeAdapter(cast(type[C], kind))
-    try:
-        return adapter.validate_python(value, context=context)
-    except ValidationError:
-        return None  # reported with the whole study
-
-
 def _unreadable(path: Path) -> str:
     if not path.exists():
         return f"there is no {path}"
     return f"{path} is empty" if path.is_file() and path.stat().st_size == 0 else ""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(values: Mapping[str, Any], key: str) -> list[Any]:
-    value = values.get(key)
-    return value if isinstance(value, list) else []
 
 
 def _several(value: Any) -> list[Any]:

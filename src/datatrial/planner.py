@@ -102,8 +102,12 @@ class _Planner:
 
     def _resources(self, task: Component) -> Resources:
         declared = self.study.resources
+        if isinstance(task, Tuned) and task.first_seed:  # it copies a candidate
+            return declared.other.of_step(runs_model=False)
         if isinstance(task, Stage | Candidate | Tuned):
-            return replace(declared.training.of_step(runs_model=True), launch=self.study.launch.of_stage)
+            stage = task if isinstance(task, Stage) else task.stage
+            launch = self.study.launch.of_stage if stage.goes_in_parts else None
+            return replace(declared.training.of_step(runs_model=True), launch=launch)
         if isinstance(task, FromScratch | ReferenceLogProbs):
             return declared.training.of_step(runs_model=True)
         ranks = any(part.what == "reward_model" for part in task.reads().values())
@@ -193,19 +197,22 @@ class _Planner:
             task: Component = stage
             if stage.tune:
                 inputs |= self._candidates(entries[: number + 1], label)
-                task = self._tuned(stage, seed)
+                task = self._tuned(stage, first_seed=seed == self.study.seeds[0] and not entry.other_seeds)
             policy = self._step(task, f"{label}, seed {seed}", inputs)
             stages.append((entry, policy))
         return policy, tuple(stages)
 
-    def _tuned(self, stage: Stage, seed: int) -> Tuned:
+    def _tuned(self, stage: Stage, *, first_seed: bool) -> Tuned:
         settings = stage.candidates
         first = stage.with_settings(settings[0])  # so that what is replaced does not count
-        return Tuned(stage=first, settings=tuple(settings), first_seed=seed == self.study.seeds[0])
+        return Tuned(stage=first, settings=tuple(settings), first_seed=first_seed)
 
     def _candidates(self, entries: Sequence[ArmStage], label: str) -> dict[str, Step]:
-        """The last entry with each of the settings to pick from, trained with the study's first seed."""
-        seed = self.study.seeds[0]
+        """The last entry with each of the settings to pick from, trained with the study's first seed.
+
+        An arm that is trained again reads those of the arm itself: picked anew, more than its seeds could differ.
+        """
+        seed, entries = self.study.seeds[0], [entry.with_the_studys_seeds() for entry in entries]
         inputs = self._inputs(self._stages(entries[:-1], seed)[0], entries[-1], seed)
         stage = self.study.stage(entries[-1], seed)
         found = {}

@@ -110,39 +110,58 @@ def _summary(
     unfinished: Mapping[str, str],
     redact: bool,
 ) -> Step:
-    study, inputs = plan.study, dict[str, Step]()
+    inputs = dict[str, Step]()
     evaluations = tuple(
         EvaluationRun(arm=run.arm, seed=run.seed, benchmark=title, input=_input(run.arm, run.seed, title))
         for run, title in finished
     )
     inputs |= {named.input: run.scores[title] for named, (run, title) in zip(evaluations, finished, strict=True)}
-    contrasts = Contrasts(
+    scored = [run for run, _ in finished]
+    resources = plan.study.resources.other.of_step(runs_model=False)
+    compared = _contrasts(plan, evaluations, _audits_of(plan, scored, unfinished, inputs))
+    contrasts = Step(compared, dict(inputs), label="contrasts", resources=resources)
+    used = {step.digest for step in plan.steps} - unfinished.keys()
+    report = _report(plan, evaluations, tuple(missing), redact).model_copy(
+        update={
+            "stages": _stage_runs(plan, scored, unfinished, inputs),
+            "data": _named("data", {name: step for name, step in plan.data.items() if step.digest in used}, inputs),
+            "audits": _named("audit", {name: one for name, one in plan.audits.items() if one.digest in used}, inputs),
+            "drifts": _drifts(plan, scored, unfinished, inputs),
+            "model": "model" if plan.model.digest in used else "",  # not where every arm is a checkpoint
+        }
+    )
+    inputs |= {"model": plan.model} if report.model else {}
+    return Step(report, {**inputs, "contrasts": contrasts}, label="report", resources=resources)
+
+
+def _contrasts(plan: Plan, evaluations: tuple[EvaluationRun, ...], audits: Mapping[str, tuple[str, ...]]) -> Contrasts:
+    study = plan.study
+    return Contrasts(
         runs=evaluations,
         baseline=study.baseline_arm,
         declared=study.contrasts,
         capability=study.capability,
         primary=study.primary,
-        audits=_audits_of(plan, [run for run, _ in finished], unfinished, inputs),
+        audits=audits,
         benchmarks=tuple(benchmark.title for benchmark in study.benchmarks),
         beside=tuple((variant.name, against) for variant in plan.variants for against in variant.against),
         added=tuple(variant.name for variant in plan.variants),
     )
-    resources = study.resources.other.of_step(runs_model=False)
-    contrasts_step = Step(contrasts, dict(inputs), label="contrasts", resources=resources)
-    used = {step.digest for step in plan.steps} - unfinished.keys()
-    report = Report(
+
+
+def _report(
+    plan: Plan, evaluations: tuple[EvaluationRun, ...], missing: tuple[MissingRun, ...], redact: bool
+) -> Report:
+    """The report as far as it follows from the study, without what it reads besides scores."""
+    study = plan.study
+    return Report(
         name=study.name,
         about=study.about,
         baseline=study.baseline_arm,
         primary=study.primary,
         arms=tuple(ReportArm(name=arm, description=_description(entries)) for arm, entries in study.arms.items()),
         runs=evaluations,
-        stages=_stage_runs(plan, [run for run, _ in finished], unfinished, inputs),
-        data=_named("data", {name: step for name, step in plan.data.items() if step.digest in used}, inputs),
-        audits=_named("audit", {name: step for name, step in plan.audits.items() if step.digest in used}, inputs),
-        drifts=_drifts(plan, [run for run, _ in finished], unfinished, inputs),
-        model="model" if plan.model.digest in used else "",  # not where every arm is a checkpoint
-        missing=tuple(missing),
+        missing=missing,
         variants=tuple(
             ReportVariant(name=v.name, of=v.of, what=v.what, value=v.value, against=v.against) for v in plan.variants
         ),
@@ -152,8 +171,6 @@ def _summary(
         study=study.text,
         redact=redact,
     )
-    inputs |= {"model": plan.model} if report.model else {}
-    return Step(report, {**inputs, "contrasts": contrasts_step}, label="report", resources=resources)
 
 
 def _audits_of(

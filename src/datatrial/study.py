@@ -47,6 +47,10 @@ class ArmStage(Settings):
         """The same stage, for runs that differ in nothing but their seeds."""
         return self.model_copy(update={"other_seeds": True})
 
+    def with_the_studys_seeds(self) -> Self:
+        """The stage that this one is again; itself, where it is no other's."""
+        return self.model_copy(update={"other_seeds": False})
+
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, value: Any) -> Any:
@@ -269,13 +273,12 @@ class Study(Settings):
 
     def start(self, spec: ArmStage) -> Hub:
         """The existing checkpoint or adapter that an arm's `model:` entry names."""
-        fields = {
-            "path": spec.target,
-            "dtype": self.model.dtype,
-            "quantization": self.model.quantization,
-            **spec.settings,
-        }
-        return Hub.model_validate(fields, context={"folder": self._folder})
+        return Hub.model_validate(start_fields(self.model, spec), context={"folder": self._folder})
+
+
+def start_fields(model: Model, spec: ArmStage) -> dict[str, Any]:
+    """The settings of a model that an arm starts from: loaded as the study's own, where its entry does not say how."""
+    return {"path": spec.target, "dtype": model.dtype, "quantization": model.quantization, **spec.settings}
 
 
 def stage_fields(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor
-from datatrial.engine.ray import LOSSES, OnRay, RayExecutor, _Flight
+from datatrial.engine.ray import OnRay, RayExecutor, _Flight
 from datatrial.engine.remote import RemoteStore
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step
@@ -186,13 +186,17 @@ def test_the_device_says_whether_steps_take_a_gpu(cluster, store, device, gpus, 
         assert executor._needed(Resources(gpus=gpus)).gpus == taken
 
 
-def test_a_step_that_loses_node_after_node_is_given_up(cluster, store):
-    step = Step(Write("x"), label="unlucky")
+def test_a_step_that_loses_node_after_node_begins_again_ten_times_and_is_then_given_up(cluster, store, monkeypatch):
+    work, again = store.work(Step(Write("x"), label="unlucky")), []
     with RayExecutor(store) as executor:
-        executor._lost(_Flight(store.work(step), losses=LOSSES - 1), ray.exceptions.NodeDiedError("gone"))
-        [event] = executor.events
-    assert event.change == "failed"
-    assert f"its node was lost, {LOSSES} times" in event.message
+        monkeypatch.setattr(executor, "_hand_over", again.append)
+        for before in range(11):
+            executor._lost(_Flight(work, losses=before), ray.exceptions.NodeDiedError("gone"))
+    *retried, given_up = executor.events
+    assert [flight.losses for flight in again] == [*range(1, 11)]
+    assert {event.change for event in retried} == {"retried"}
+    assert given_up.change == "failed"
+    assert "its node was lost, 11 times" in given_up.message
 
 
 def test_a_node_that_does_not_see_the_store_is_named(cluster, store, tmp_path):

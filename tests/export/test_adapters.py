@@ -1,5 +1,6 @@
 """Adapters as folders that PEFT reads, each with a model card."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ import yaml
 from datatrial.engine.step import Step
 from datatrial.export._finished import Finished
 from datatrial.export.adapters import BaseModel, base_of, write
-from datatrial.export.card import plain
+from datatrial.export.card import _recipe, plain
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
 from datatrial.records import HubFiles, read_json
+from datatrial.training.sft import Sft
+from datatrial.tuning.tuned import Tuned
 from tests.export.conftest import STUDY, made
 
 pytestmark = pytest.mark.slow
@@ -93,6 +96,19 @@ def test_the_card_says_what_it_was_trained_on_and_how(exported: Path) -> None:
     assert re.search(r"\| careful \| 30 \| demonstrations \| \S+ \| micro-world 3 \| program \| 10 left out: ", card)
     recipe = yaml.safe_load(card.partition("## How it was trained\n\n```yaml\n")[2].partition("```")[0])
     assert [(stage["stage"], stage["settings"]["learning_rate"]) for stage in recipe] == [("sft", 1e-3), ("dpo", 1e-3)]
+
+
+def test_the_card_of_a_stage_whose_settings_were_picked_has_those_it_was_trained_with(tmp_path: Path) -> None:
+    picked = {"settings": {"learning_rate": 1e-2}, "candidates": [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}]}
+    (tmp_path / "training.json").write_text(json.dumps({"steps": 3, "picked": picked}))
+    task = Tuned(stage=Sft(learning_rate=1e-3), settings=tuple(picked["candidates"]), first_seed=True)
+    run: Any = SimpleNamespace(stages=((SimpleNamespace(kind="sft", target="notes"), Step(task)),))
+    finished: Any = SimpleNamespace(store=SimpleNamespace(path=lambda step: tmp_path))
+    [stage] = yaml.safe_load(_recipe(finished, run).removeprefix("```yaml\n").removesuffix("```\n"))
+    assert stage["settings"]["learning_rate"] == 1e-2
+    assert "candidates" not in stage["settings"]
+    assert "first_seed" not in stage["settings"]
+    assert stage["counted"]["picked"] == picked
 
 
 def test_the_card_has_the_studys_findings_and_cautions(exported: Path, finished: Finished) -> None:

@@ -82,6 +82,21 @@ def test_a_recipe_counts_the_mean_over_seeds_and_names_the_seeds_of_the_training
     assert found.seeds == {100, 101, 102}
 
 
+def test_what_copied_a_candidate_tells_no_device_and_its_settings_are_those_picked(fiction: Fiction) -> None:
+    for stage in fiction.stages:
+        if (stage.arm, stage.stage) == ("careless", "sft"):
+            folder, first = fiction.inputs[stage.input], stage.seed == 0
+            record, counts = read_json(folder / "record.json"), read_json(folder / "training.json")
+            record["recipe"]["task"] = {"kind": "tuned", "stage": SGD, "first_seed": first}
+            record["device"] = "cpu" if first else "cuda"
+            (folder / "record.json").write_text(json.dumps(record))
+            picked = {"settings": {"learning_rate": 1e-2}}
+            (folder / "training.json").write_text(json.dumps({**counts, "picked": picked}))
+    found = recipes(Findings.read(fiction.report(), fiction.inputs))["careless"]
+    assert found.devices == {"cuda"}
+    assert found.stages == ({**SGD, "learning_rate": 1e-2},)
+
+
 def contrast(arm: str, verdict: str, endpoint: str = "facts") -> Contrast:
     return Contrast(arm, "few (n=400)", endpoint, -0.02, -0.05, 0.01, 90, 3, 0.5, 0.5, detectable=0.04, verdict=verdict)
 

@@ -1,3 +1,9 @@
+import json
+import sys
+import textwrap
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +182,68 @@ def test_a_module_that_is_installed_has_functions_too() -> None:
         RewardFunction.model_validate("json.decodr:scanstring")
     with pytest.raises(ValidationError, match=r"should be my_rewards\.py:name"):
         RewardFunction.model_validate("greys")
+
+
+FUNCTION = "def polite(completions, **_):\n    return [0.0 for _ in completions]\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class Judge:\n    def __call__(self, completions, **_):\n        return [0.0] * len(completions)\n\n"
+        "polite: Judge = Judge()\n",
+        f"try:\n    import nowhere_to_be_found\nexcept ImportError:\n{textwrap.indent(FUNCTION, '    ')}",
+        f"if len('ab') == 3:\n    pass\nelse:\n{textwrap.indent(FUNCTION, '    ')}",
+        "rough, polite = None, lambda completions, **_: [0.0] * len(completions)\n",
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n\n"
+        f"@dataclass\nclass Weights:\n    words: float = 1.0\n    most: ClassVar[int] = 9\n\n{FUNCTION}",
+        "from my_rewards_of_all import *\n",
+    ],
+    ids=["an object", "try", "if", "several at once", "dataclass", "star"],
+)
+def test_a_reward_function_may_come_about_in_any_way(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_rewards_of_all.py").write_text(FUNCTION)
+    file = tmp_path / "my_rewards.py"
+    file.write_text(source)
+    found = RewardFunction.model_validate(f"{file}:polite")
+    assert found.problems() == []
+    assert list(found.load(file)(completions=["a", "b"])) == [0.0, 0.0]
+
+
+def test_a_file_of_rewards_takes_no_module_s_place(tmp_path: Path) -> None:
+    file = tmp_path / "json.py"
+    file.write_text(FUNCTION)
+    assert RewardFunction.model_validate(f"{file}:polite").load(file)
+    assert sys.modules["json"] is json
+
+
+def test_what_a_file_of_rewards_only_mentions_it_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "my_rewards.py"
+    file.write_text("def nice(completions):\n    polite = 1\n    return [rude(polite)]\n\nprint(rude)\n")
+    [problem] = RewardFunction.model_validate(f"{file}:polite").problems()
+    assert problem == f"{file} has no 'polite'; known: nice"
+    assert RewardFunction.model_validate(f"{file}:rude").problems()
+
+
+def test_a_package_that_another_finder_knows_is_found_and_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "elsewhere" / "sources"
+    (place / "inner" / "rewards").mkdir(parents=True)
+    (place / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (place / "inner" / "rewards" / "short.py").write_text(FUNCTION)
+
+    class Editable(MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+            return spec_from_file_location(name, place / "__init__.py") if name == "my_package" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable()])
+    found = RewardFunction.model_validate("my_package.inner.rewards.short:polite")
+    assert found.file == place / "inner" / "rewards" / "short.py"
+    assert found.problems() == []
 
 
 def test_one_reward_and_no_more_and_a_length_that_is_known() -> None:

@@ -16,7 +16,7 @@ from datatrial.engine.worker import explain, last_words
 from datatrial.errors import DatatrialError
 from datatrial.records import Resources
 
-LOSSES = 10  # of nodes under one step: machines that may be taken away at any time are the cheap ones
+LOSSES = 10  # of nodes, after which a step begins again: machines that may be taken away at any time are the cheap ones
 POLL_SECONDS = 0.2  # between two looks into the mailbox
 LOG_SECONDS = 30  # for a node to send the log of a worker that died
 REACH_SECONDS = 5  # to answer at an address: Ray itself tries for minutes, then ends the process
@@ -186,9 +186,9 @@ class RayExecutor:
             reason, times, allowed = "its node was lost", again.losses, LOSSES
         else:
             again = replace(flight, crashes=flight.crashes + 1)
-            reason, times, allowed = _how_it_died(error), again.crashes, ATTEMPTS
+            reason, times, allowed = _how_it_died(error), again.crashes, ATTEMPTS - 1
             self._keep_log(flight)
-        if times == allowed:
+        if times > allowed:
             words = last_words(self.store.read_log(flight.work))
             often = "twice" if times == 2 else f"{times} times"
             self._failed(flight, f"{reason}, {often}; the end of its log:\n{words}")

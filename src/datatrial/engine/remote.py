@@ -1,7 +1,9 @@
 """A store that fsspec reaches, such as s3://bucket/folder, with a folder of each machine as its cache.
 
-A result is there once its `record.json` is, which is written last. What a step reads is fetched before it runs, and
-what it makes is put there afterwards; what a result's `model.json` refers to in the store comes with it.
+A result is there once its `record.json` is, which is written last. Its other files are in a folder beside that, named
+by the record's digest: two machines that make one result write no file of each other's. What a step reads is fetched
+before it runs, and what it makes is put there afterwards; what a result's `model.json` refers to in the store comes
+with it.
 """
 
 import hashlib
@@ -159,8 +161,11 @@ class RemoteStore(Store):
                 return
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            for path in system.find(f"{base}/{key}"):
-                file = part / path.removeprefix(f"{base}/{key}/")
+            record = system.cat_file(f"{base}/{key}/record.json")
+            (part / "record.json").write_bytes(record)
+            files = f"{base}/{key}/{_place_of(record)}"
+            for path in system.find(files):
+                file = part / path.removeprefix(f"{files}/")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(path, str(file))
             for name, digest in read_json(part / "record.json")["files"].items():
@@ -178,17 +183,24 @@ class RemoteStore(Store):
             unsent.parent.mkdir(exist_ok=True)
             unsent.touch()
             super().build(work, runtime)
-            if not self._is_stored(work.key):  # else another machine was faster
-                self._send(work.key)
+            self._send(work.key)
             unsent.unlink(missing_ok=True)
         return self.root / work.key
 
     def _send(self, key: str) -> None:
+        """Put a result there, its record last, unless another machine was faster.
+
+        Of two that are equally fast the later record stays; the files of both are whole.
+        """
         system, base = self._files
-        folder = self.root / key
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "record.json")
-        for file in [*files, folder / "record.json"]:
-            system.put_file(str(file), f"{base}/{key}/{file.relative_to(folder).as_posix()}")
+        folder, record = self.root / key, self.root / key / "record.json"
+        if system.exists(f"{base}/{key}/record.json"):
+            return
+        files = f"{base}/{key}/{_place_of(record.read_bytes())}"
+        for file in sorted(path for path in folder.rglob("*") if path.is_file() and path != record):
+            system.put_file(str(file), f"{files}/{file.relative_to(folder).as_posix()}")
+        if not system.exists(f"{base}/{key}/record.json"):
+            system.put_file(str(record), f"{base}/{key}/record.json")
 
     def note_success(self, step: Step) -> None:
         self._listed.add(f"{step.key}/record.json")
@@ -248,3 +260,8 @@ class RemoteStore(Store):
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 system.put_file(str(log), f"{base}/logs/{log.name}")
+
+
+def _place_of(record: bytes) -> str:
+    """The folder of the files that a record is of."""
+    return hashlib.sha256(record).hexdigest()[:16]

@@ -1,24 +1,23 @@
 """Every step of a plan with what it takes, the totals, and what is read from the hub and kept on disk."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, TypedDict
+from typing import Literal
 
 from datatrial.curation._base import Bound
 from datatrial.data_set import DataSet
 from datatrial.engine.step import External, Step
 from datatrial.engine.store import Store
 from datatrial.estimates.benchmarks import BenchmarkSize, benchmark_size, title_of, workload_of
-from datatrial.estimates.compute import Work
+from datatrial.estimates.cost import cost
 from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize, data_size
-from datatrial.estimates.devices import Device, Use
+from datatrial.estimates.devices import Device
 from datatrial.estimates.policies import Policy, cached, policy_of
 from datatrial.estimates.scoring import answering_estimate, scoring_estimate
 from datatrial.estimates.training import from_scratch_estimate, reference_estimate, stage_estimate
 from datatrial.evaluation._base import Benchmark
 from datatrial.hub import HubExternal
-from datatrial.memory import Memory
 from datatrial.models._base import Model
 from datatrial.models.from_scratch import FromScratch
 from datatrial.models.hub import Hub
@@ -81,17 +80,6 @@ class Download:
 
     repo: str
     size: float | None
-
-
-class _Cost(TypedDict):
-    """The fields of a `StepEstimate` that follow from work and memory."""
-
-    flops: float | None
-    seconds: float | None
-    busy: float | None
-    memory: float | None
-    memory_parts: Mapping[str, float]
-    fits: bool | None
 
 
 class Estimates:
@@ -207,7 +195,7 @@ class Estimates:
             passes=found.passes,
             optimizer_steps=found.steps,
             tokens=found.tokens,
-            **self._cost(found.work, found.memory, "float32", "training"),
+            **cost(found.work, found.memory, self.device, "float32", "training"),
             disk=None if found.parameters is None else found.parameters * 4.0,
         )
 
@@ -222,7 +210,7 @@ class Estimates:
             passes=found.passes,
             optimizer_steps=found.steps,
             tokens=found.tokens,
-            **self._cost(found.work, found.memory, policy.dtype, "training"),
+            **cost(found.work, found.memory, self.device, policy.dtype, "training"),
             disk=None if found.parameters is None else found.parameters * 4.0,
             notes=_much_measured(found.measuring, size, task, f"{task.kind} on {_name(step.inputs['data'])}"),
         )
@@ -237,7 +225,7 @@ class Estimates:
             examples=found.examples,
             passes=found.passes,
             tokens=found.tokens,
-            **self._cost(found.work, found.memory, policy.dtype, "scoring"),
+            **cost(found.work, found.memory, self.device, policy.dtype, "scoring"),
             disk=None if size.rows is None else size.rows * 16.0,
         )
 
@@ -266,24 +254,10 @@ class Estimates:
             items=found.items,
             requests=found.requests,
             tokens=found.tokens,
-            **self._cost(found.work, found.memory, policy.dtype, "scoring", around),
+            **cost(found.work, found.memory, self.device, policy.dtype, "scoring", around),
             disk=None if found.items is None else found.items * _ITEM,
             notes=size.notes,
         )
-
-    def _cost(self, work: Work | None, memory: Memory | None, dtype: str, use: Use, further: float = 0.0) -> _Cost:
-        device, seconds, busy = self.device, None, None
-        if work is not None and device is not None:
-            busy = replace(work, entered=0.0).seconds(device, dtype, use)
-            seconds = work.seconds(device, dtype, use) + further + device.start_seconds[use]
-        return {
-            "flops": work.flops if work else None,
-            "seconds": seconds,
-            "busy": busy,
-            "memory": memory.total if memory else None,
-            "memory_parts": vars(memory) if memory else {},
-            "fits": memory.total <= device.memory if memory and device else None,
-        }
 
 
 def _bound(sizes: Sequence[DataSize]) -> Bound:

@@ -11,6 +11,7 @@ from datatrial.export._finished import Finished
 from datatrial.records import read_json
 from datatrial.report._data_sets import DataSummary
 from datatrial.report.cautions import cautions
+from datatrial.report.confounds import settings_of
 from datatrial.report.tables import TextTable, doubts, expected, said
 from datatrial.report.wording import count, difference, interval, listed, number
 from datatrial.steps import ArmRun
@@ -107,8 +108,9 @@ def _recipe(finished: Finished, run: ArmRun) -> str:
     """The settings and counts of every stage, as YAML."""
     stages = []
     for entry, step in run.stages:
-        settings = {k: v for k, v in step.recipe["task"].items() if k not in ("kind", "version") and v != {}}
         counted = read_json(finished.store.path(step) / "training.json")
+        said = settings_of(step.recipe["task"], counted).items()
+        settings = {name: value for name, value in said if name not in ("kind", "version") and value != {}}
         stages.append({"stage": entry.kind, "data": entry.target, "settings": settings, "counted": counted})
     return _fenced("yaml", yaml.safe_dump(stages, sort_keys=False, allow_unicode=True))
 

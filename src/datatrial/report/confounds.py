@@ -43,10 +43,10 @@ def confounds(one: Recipe, other: Recipe) -> list[str]:
 def _recipe(findings: Findings, arm: str, stages: Sequence[StageRun]) -> Recipe:
     paths = [findings.inputs[stage.input] for stage in stages]
     records, trained = [record_of(path) for path in paths], [read_json(path / "training.json") for path in paths]
-    tasks = tuple(
-        {**_settings_of((record.get("recipe") or {}).get("task") or {}), **found.get("picked", {}).get("settings", {})}
-        for record, found in zip(records, trained, strict=True)
-    )
+    declared = [(record.get("recipe") or {}).get("task") or {} for record in records]
+    tasks = tuple(settings_of(task, found) for task, found in zip(declared, trained, strict=True))
+    # What copies a candidate runs anywhere: its device trained nothing.
+    trainers = [record for record, task in zip(records, declared, strict=True) if not task.get("first_seed")]
     examples = sum(found.get("examples") or 0 for found in trained)
     runs = max(1, len({stage.seed for stage in stages}))
     counts = {name: sum(found.get(name) or 0 for found in trained) / runs for name in COUNTED}
@@ -58,15 +58,14 @@ def _recipe(findings: Findings, arm: str, stages: Sequence[StageRun]) -> Recipe:
         drift=findings.drift.get(arm),
         cut=sum(found.get("truncated") or 0 for found in trained) / examples if examples else 0.0,
         software={name: version for record in records for name, version in (record.get("packages") or {}).items()},
-        devices=frozenset(str(record["device"]) for record in records if record.get("device")),
+        devices=frozenset(str(record["device"]) for record in trainers if record.get("device")),
         seeds=frozenset(int(task["seed"]) for task in tasks if "seed" in task),
     )
 
 
-def _settings_of(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A stage's settings, of one with settings to pick from, too."""
-    stage: Mapping[str, Any] = task.get("stage", task)
-    return stage
+def settings_of(task: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's settings as it was trained, with what was picked, from its identity and its `training.json`."""
+    return {**task.get("stage", task), **trained.get("picked", {}).get("settings", {})}
 
 
 def _order(one: Recipe, other: Recipe) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 import ast
 import importlib
-import importlib.machinery
 import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence
+import symtable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ class RewardFunction(Settings):
         if not self.file.is_file():
             return [f"there is no file {self.file}"]
         try:
-            defined = [*_defined(self.file)]
+            defined, takes_all = _defined(self.file)
         except SyntaxError as error:
             return [f"{self.file} is no Python: line {error.lineno}: {error.msg}"]
-        return [] if self.name in defined else [f"{self.file} has no {self.name!r}; {did_you_mean(self.name, defined)}"]
+        if self.name in defined or takes_all:
+            return []
+        return [f"{self.file} has no {self.name!r}; {did_you_mean(self.name, defined)}"]
 
     def load(self, file: Path) -> Reward:
         """The function, checked as it is called: one finite number for each answer.
@@ -63,9 +66,11 @@ class RewardFunction(Settings):
         if self.module:
             module = importlib.import_module(self.module)
         else:
-            spec = importlib.util.spec_from_file_location(file.stem, file)
+            # Under a name of its own: that of the file may be another module's.
+            spec = importlib.util.spec_from_file_location(f"datatrial-reward-{file.stem}", file)
             assert spec and spec.loader
             module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # where dataclasses look their annotations up while it is run
             spec.loader.exec_module(module)
         if not callable(function := getattr(module, self.name, None)):
             raise DataError(f"{file} has no function {self.name!r}")
@@ -95,29 +100,24 @@ def _is_number(value: Any) -> bool:
 
 def _file_of(module: str) -> Path:
     """The source file of a module, found without importing anything."""
-    path: Sequence[str] | None = None
-    spec = None
-    parts = module.split(".")
-    for number in range(len(parts)):
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: number + 1]), path)
-        if spec is None:
-            break
-        path = list(spec.submodule_search_locations or [])
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+    top, *rest = module.split(".")
+    named = all(part.isidentifier() for part in (top, *rest))
+    # Any finder may know it, such as that of a package installed editably; of packages inside, asking would import.
+    spec = importlib.util.find_spec(top) if named else None
+    if spec and rest:
+        inside = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
+        found = [file for path in inside for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()]
+    else:
+        found = [Path(spec.origin)] if spec and spec.origin and spec.origin.endswith(".py") else []
+    if not found:
         what = f"there is no module {module!r} here; install its package, or name a file, as in my_rewards.py:name"
         raise PydanticCustomError("reward", "{what}", {"what": what})
-    return Path(spec.origin)
+    return found[0]
 
 
-def _defined(file: Path) -> Mapping[str, None]:
-    """The names that a module has at its top level."""
-    found: dict[str, None] = {}
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        match node:
-            case ast.FunctionDef(name=name):
-                found[name] = None
-            case ast.ImportFrom(names=names) | ast.Import(names=names):
-                found |= dict.fromkeys(alias.asname or alias.name for alias in names)
-            case ast.Assign(targets=targets):
-                found |= dict.fromkeys(target.id for target in targets if isinstance(target, ast.Name))
-    return found
+def _defined(file: Path) -> tuple[list[str], bool]:
+    """The names that a module has at its top level, and whether it takes all those of another one besides."""
+    source = file.read_bytes()
+    symbols = symtable.symtable(source, str(file), "exec").get_symbols()  # type: ignore[arg-type]
+    stars = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.alias) and node.name == "*"]
+    return [one.get_name() for one in symbols if one.is_assigned() or one.is_imported()], bool(stars)
