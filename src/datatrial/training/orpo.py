@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -16,6 +17,8 @@ class Orpo(ComparisonStage):
     as after SFT. As in TRL, the likelihood is that of prompt and chosen answer, a mean over the tokens of a batch; the
     odds are of answers alone, by their mean log-likelihood a token.
     """
+
+    version: ClassVar[int] = 2
 
     learning_rate: float = Field(8e-6, gt=0)
     beta: float = Field(0.1, gt=0)  # how much the odds count beside the likelihood: λ in the paper
