@@ -73,7 +73,7 @@ def prepare(
     place = _place(executor, address, jobs, device)
     study = loaded(study, overrides)
     if isinstance(place, Here):
-        place = replace(place, processes=study.launch.num_processes)
+        place = _for_launch(place, study)
     kept = store_at(store)
     return _ready(plan_of(study, resolver_of(study, kept, ask_hub=True)), kept, place)
 
@@ -114,9 +114,14 @@ def prepare_audits(
         message = "no data set of that name is trained on, and only those are audited"
         raise StudyError([Problem(f"data.{name}", message, did_you_mean(name, known)) for name in unknown])
     audits = {name: step for name, step in plan.audits.items() if name in (names or plan.audits)}
-    return _ready(
-        replace(plan, runs=(), reward_models={}, audits=audits), kept, Here(jobs, device, study.launch.num_processes)
-    )
+    place = _for_launch(Here(jobs, device), study)
+    return _ready(replace(plan, runs=(), reward_models={}, audits=audits), kept, place)
+
+
+def _for_launch(place: Here, study: Study) -> Here:
+    if study.launch.num_machines > 1:
+        raise DatatrialError("launch.num_machines: several machines train together on Ray only; add --executor ray")
+    return replace(place, processes=study.launch.num_processes)
 
 
 def _ready(plan: Plan, kept: Store, place: Here | OnRay) -> Trial:
