@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor
@@ -258,11 +259,12 @@ def test_an_address_where_no_cluster_answers_is_named(monkeypatch):
 
 
 def test_a_stage_trains_on_two_machines_as_on_one(cluster, store, base, tmp_path):
-    settings = {"learning_rate": 5e-3, "batch_size": 4, "max_length": 64, "held_out": 0.25}
+    """They share the model, whose every weight is trained."""
+    settings = {"learning_rate": 1e-3, "batch_size": 4, "max_length": 64, "held_out": 0.25, "lora": False}
     data = tiny.demonstrations(tmp_path / "data")
     one = tiny.result(Sft(**settings), tmp_path, "one", policy=base, data=data)
     inputs = {name: Step(Given(folder=folder)) for name, folder in (("policy", base), ("data", data))}
-    together = Resources(launch=Launch(2, num_machines=2))
+    together = Resources(launch=Launch(2, fsdp={}, num_machines=2))
     step = Step(TrainedHere(**settings), inputs, label="together", resources=together)
     seen = go(store, step)
     assert not seen.outcome.failed
@@ -270,6 +272,9 @@ def test_a_stage_trains_on_two_machines_as_on_one(cluster, store, base, tmp_path
     assert {(two / f"process-{n}").read_text() for n in range(2)} == {str(cluster.caches / n) for n in ("head", "tape")}
     for metric in ("loss", "eval_loss", "num_tokens"):
         assert tiny.curve(two, metric) == pytest.approx(tiny.curve(one, metric), rel=1e-3)
+    ours, theirs = (load_file(policy / "weights" / "model.safetensors") for policy in (one, two))
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] - theirs[name]).abs().mean() < 1e-4 for name in ours)
     assert "training steps" in {message for _, message in seen.of("progress")}
 
 

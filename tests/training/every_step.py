@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datatrial.records import Runtime
-from datatrial.training.sft import Sft
+from datatrial.training.dpo import Dpo
 
 
-class SavedEveryStep(Sft):
+class SavedEveryStep(Dpo):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from datatrial.training import _checkpoints
 

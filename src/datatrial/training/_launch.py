@@ -36,7 +36,7 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
     quiet = replace(runtime, progress=_nobody, others=None)
     job = pickle.dumps((stage, dict(inputs), out, quiet))  # apart, for it is read with this path only
     (folder / JOB).write_bytes(pickle.dumps((job, sys.path)))
-    others = runtime.others
+    others, failure = runtime.others, ""
     commands = [torchrun(runtime.launch, number, others, folder) for number in range(runtime.launch.num_machines)]
     with others.run(commands[1:], folder / JOB) if others else nullcontext():
         process = subprocess.Popen([sys.executable, *commands[0], str(os.getpid())])
