@@ -217,6 +217,17 @@ def test_an_arm_that_goes_on_from_what_is_not_there_is_refused(write, entry, exp
             "resources: {scorin: {}}\ncontrasts:",
             ["resources.scorin: unknown key;", "'scoring'"],
         ),
+        (
+            "contrasts:",
+            "launch: {num_processes: 2, fsdp: {reshard_after: true}}\ncontrasts:",
+            ["launch.fsdp.reshard_after: unknown key; did you mean 'reshard_after_forward'?"],
+        ),
+        ("contrasts:", "launch: {fsdp: {}}\ncontrasts:", ["launch: one process has nobody to share a model with"]),
+        (
+            "contrasts:",
+            "launch: {num_processes: 2, deepspeed: zero.json}\ncontrasts:",
+            ["launch.deepspeed: ", "zero.json is no JSON file"],
+        ),
         ("contrasts:", "resources: {other: {gpus: 2}}\ncontrasts:", ["resources.other.gpus: should be less than or"]),
         (
             "contrasts:",

@@ -5,10 +5,11 @@ A data set is a Parquet file of rows in one of five forms (`FORMS`); `effects` h
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 Role = Literal["system", "user", "assistant"]
 
@@ -234,6 +235,36 @@ class Launch:
     """How a training step is spread over processes, each with a GPU of its own where there are any."""
 
     num_processes: int
+    fsdp: Mapping[str, Any] | None = None  # transformers' `fsdp_config`; None: every process has the whole model
+    deepspeed: Mapping[str, Any] | None = None  # DeepSpeed's own config
+    num_machines: int = 1  # that have as many processes each
+
+    @property
+    def on_each_machine(self) -> int:
+        """Processes of one machine."""
+        return self.num_processes // self.num_machines
+
+    @property
+    def zero_stage(self) -> int:
+        """What DeepSpeed shards: 0 nothing, 1 the optimizer's state, 2 gradients too, 3 weights too."""
+        zero = (self.deepspeed or {}).get("zero_optimization")
+        return int(zero.get("stage", 0)) if isinstance(zero, Mapping) else 0
+
+
+class Others(Protocol):
+    """The other machines of a step that runs on several, as the first of them sees them."""
+
+    address: str  # of the first, for the others
+    port: int  # of the first, which nothing uses
+
+    def run(self, arguments: Sequence[Sequence[str]], shared: Path) -> AbstractContextManager["Others"]:
+        """Have each of them run Python with its arguments, and its own process number after those, until it is left.
+
+        shared: a file that they need to see.
+        """
+
+    def failure(self) -> str:
+        """What went wrong with one of them, if anything did."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +277,7 @@ class Runtime:
     # A folder of the step's own that survives when it is killed or fails, to go on from; gone once it is done.
     scratch: Path | None = None
     launch: Launch | None = None  # None: in this process alone
+    others: Others | None = None  # where `launch` is for several machines
 
 
 @dataclass(frozen=True)

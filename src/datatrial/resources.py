@@ -1,12 +1,24 @@
 """What the steps of a study take of a cluster, as its YAML says it."""
 
+import json
 from collections.abc import Mapping
-from typing import Annotated
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from datatrial.component import Settings
+from datatrial.errors import first_line
 from datatrial.records import Launch, Resources
 
 OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}  # Ray's names for what has a key here
@@ -42,14 +54,71 @@ class Needed(Settings):
         return Resources(gpus, self.cpus, int(self.memory), dict(self.custom))
 
 
+class Fsdp(Settings):
+    """How FSDP shards a model's weights over the processes, named as in transformers' `fsdp_config`."""
+
+    reshard_after_forward: bool = True  # a block's weights are let go of after it, and gathered again on the way back
+    cpu_offload: bool = False  # what is not in use lies in main memory
+    auto_wrap_policy: Literal["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP"] = "TRANSFORMER_BASED_WRAP"
+    transformer_layer_cls_to_wrap: tuple[str, ...] | None = None  # by default the blocks that transformers knows
+    min_num_params: int = Field(0, ge=0)  # of what is a unit by its size
+
+
+def _config_or_file(value: Any, info: ValidationInfo) -> Any:
+    """A file is read here: nodes of a cluster need not see it."""
+    if not isinstance(value, str):
+        return value
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    file = folder / Path(value).expanduser()
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        what = f"{file} is no JSON file: {first_line(error)}"
+        raise PydanticCustomError("deepspeed", "{what}", {"what": what}) from error
+
+
 class Launching(Settings):
-    """In how many processes each training stage runs, named as by accelerate: every one has a GPU, or a core."""
+    """In how many processes each training stage runs, named as by accelerate: every one has a GPU, or a core.
+
+    Each has the whole model, or a share of it by FSDP or DeepSpeed.
+    """
 
     num_processes: int = Field(1, gt=0)
+    num_machines: int = Field(1, gt=0)  # on which there are as many processes each; more than one is for Ray
+    fsdp: Fsdp | None = None
+    deepspeed: Annotated[Mapping[str, Any] | None, BeforeValidator(_config_or_file)] = None  # its config, or a file
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _installed(cls, config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if config is not None and find_spec("deepspeed") is None:
+            raise PydanticCustomError("deepspeed", "DeepSpeed is not installed: `pip install deepspeed`")
+        return config
+
+    @model_validator(mode="after")
+    def _one_way_to_shard(self) -> Self:
+        if self.fsdp is not None and self.deepspeed is not None:
+            raise PydanticCustomError("launch", "should have fsdp or deepspeed, not both: each shards the model")
+        if self.num_processes == 1 and (self.fsdp or self.deepspeed) is not None:
+            raise PydanticCustomError("launch", "one process has nobody to share a model with: set num_processes")
+        if self.num_processes % self.num_machines:
+            what = f"num_processes should be a multiple of num_machines, which is {self.num_machines}"
+            raise PydanticCustomError("launch", "{what}", {"what": what})
+        return self
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _leaves_weights_whole(cls, config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if Launch(1, deepspeed=config).zero_stage not in (0, 1, 2):
+            what = "ZeRO shares optimizer and gradients here, in stage 1 or 2; what shares the weights too is `fsdp`"
+            raise PydanticCustomError("deepspeed", "{what}", {"what": what})
+        return config
 
     @property
     def of_stage(self) -> Launch | None:
-        return Launch(self.num_processes) if self.num_processes > 1 else None
+        fsdp = self.fsdp.model_dump(exclude_none=True) if self.fsdp else None
+        whole = Launch(self.num_processes, fsdp, self.deepspeed, self.num_machines)
+        return whole if self.num_processes > 1 else None
 
 
 class ResourcesOfSteps(Settings):

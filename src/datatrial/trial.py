@@ -80,7 +80,12 @@ def prepare(
 
 
 def _sized(place: Here, plan: Plan, kept: Store) -> Here:
-    """The place with as many workers as its study makes use of, where it is not said how many there should be."""
+    """The place with as many workers as its study makes use of, where it is not said how many there should be.
+
+    Raises: DatatrialError where a stage is to run on several machines.
+    """
+    if plan.study.launch.num_machines > 1:
+        raise DatatrialError("launch.num_machines: several machines train together on Ray only; add --executor ray")
     processes = plan.study.launch.num_processes
     alone = place.jobs or processes > 1 or not place.gpus
     return replace(place, processes=processes, per_gpu=1 if alone else workers_per_gpu(plan, kept, device_of()))

@@ -1,6 +1,7 @@
 """Tasks small enough to see through, for the engine's tests. Workers import them by name."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -8,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datatrial.errors import DataError
+from datatrial.errors import DataError, ModelError
 from datatrial.records import ModelRef, Runtime
+from datatrial.training.sft import Sft
 
 
 @dataclass(frozen=True)
@@ -146,3 +148,34 @@ class Refer:
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         ModelRef(str(inputs["base"])).relative_to(out).write(out)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What lies in a folder."""
+
+    folder: Path
+    kind: str = "given"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "folder": str(self.folder)}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        shutil.copytree(self.folder, out, dirs_exist_ok=True)
+
+
+class TrainedHere(Sft):
+    """A stage whose processes each say which node they are on."""
+
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        (out / f"process-{os.environ['RANK']}").write_text(os.environ["DATATRIAL_CACHE"])
+        super().train(inputs, out, runtime)
+
+
+class FailsElsewhere(Sft):
+    """A stage that fails in its last process, while the first goes on."""
+
+    def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        if os.environ["RANK"] == "1":
+            raise ModelError("the second machine is out of order")
+        time.sleep(600)

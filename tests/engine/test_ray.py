@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from datatrial.engine import schedule
 from datatrial.engine.local import LocalExecutor
@@ -16,9 +17,11 @@ from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError
-from datatrial.records import Resources
+from datatrial.records import Launch, Resources
+from datatrial.training.sft import Sft
 from datatrial.trial import prepare
-from tests.engine.tasks import Fail, Where, Write
+from tests import tiny
+from tests.engine.tasks import Fail, FailsElsewhere, Given, TrainedHere, Where, Write
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrial[ray]'")
 
@@ -257,3 +260,30 @@ def test_an_address_where_no_cluster_answers_is_named(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(DatatrialError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 \(Connection refused\)"):
         OnRay("127.0.0.1:1").check()
+
+
+def test_a_stage_trains_on_two_machines_as_on_one(cluster, store, base, tmp_path):
+    """They share the model, whose every weight is trained."""
+    settings = {"learning_rate": 1e-3, "batch_size": 4, "max_length": 64, "held_out": 0.25, "lora": False}
+    data = tiny.demonstrations(tmp_path / "data")
+    one = tiny.result(Sft(**settings), tmp_path, "one", policy=base, data=data)
+    inputs = {name: Step(Given(folder=folder)) for name, folder in (("policy", base), ("data", data))}
+    together = Resources(launch=Launch(2, fsdp={}, num_machines=2))
+    step = Step(TrainedHere(**settings), inputs, label="together", resources=together)
+    seen = go(store, step)
+    assert not seen.outcome.failed
+    two = store.path(step)
+    assert {(two / f"process-{n}").read_text() for n in range(2)} == {str(cluster.caches / n) for n in ("head", "tape")}
+    for metric in ("loss", "eval_loss", "num_tokens"):
+        assert tiny.curve(two, metric) == pytest.approx(tiny.curve(one, metric), rel=1e-3)
+    ours, theirs = (load_file(policy / "weights" / "model.safetensors") for policy in (one, two))
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] - theirs[name]).abs().mean() < 1e-4 for name in ours)
+    assert "training steps" in {message for _, message in seen.of("progress")}
+
+
+def test_what_goes_wrong_on_another_machine_ends_the_stage(cluster, store, base, tmp_path):
+    data = tiny.demonstrations(tmp_path / "data")
+    inputs = {name: Step(Given(folder=folder)) for name, folder in (("policy", base), ("data", data))}
+    step = Step(FailsElsewhere(), inputs, resources=Resources(launch=Launch(2, num_machines=2)))
+    assert go(store, step).outcome.failed[step.digest] == "the second machine is out of order"

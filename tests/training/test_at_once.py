@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from datatrial.estimates.policies import published
-from datatrial.training._at_once import MOST, UNKNOWN, AtOnce, at_once, parameters_trained, taken, weights_beside
+from datatrial.records import Launch
+from datatrial.training._at_once import (
+    ENOUGH,
+    MOST,
+    UNKNOWN,
+    AtOnce,
+    at_once,
+    parameters_trained,
+    taken,
+    weights_beside,
+)
 from datatrial.training._base import Stage
 from datatrial.training.dpo import Dpo
 from datatrial.training.sft import Sft
@@ -64,3 +74,15 @@ def test_a_small_model_with_a_large_vocabulary_trains_in_useful_parts_on_a_lapto
     small = replace(LLAMA, hidden=384, intermediate=1024, layers=7, heads=6, kv_heads=6, head_width=64)
     part = at_once(Sft(), small, "float32", False, 16 * GIB, on_gpu=False)
     assert part.tokens >= 1024
+
+
+def test_of_a_model_that_processes_share_each_has_less() -> None:
+    """What every weight's training takes of a GPU of 80 GB alone leaves no room; eight of them have some."""
+    whole = Sft.model_validate({**PAPER, "lora": False, "batch_size": 64})
+    zero = {stage: Launch(8, deepspeed={"zero_optimization": {"stage": stage}}) for stage in (0, 1, 2)}
+
+    def bytes_of(launch: Launch | None) -> float:
+        return taken(whole, LLAMA, 2, quantized=False, on_gpu=True, launch=launch)
+
+    assert bytes_of(None) == bytes_of(zero[0]) > bytes_of(zero[1]) > bytes_of(zero[2]) > bytes_of(Launch(8, fsdp={}))
+    assert at_once(whole, LLAMA, "bfloat16", False, 80 * GIB, True, Launch(8, fsdp={})).tokens >= ENOUGH

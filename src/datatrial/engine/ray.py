@@ -2,13 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, cast
 
 from datatrial.engine.local import ATTEMPTS, worker_environment
+from datatrial.engine.ray_machines import held_together, lacking_for, nodes, on_one_of
 from datatrial.engine.ray_node import Mailbox, Note, do
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
@@ -65,6 +66,7 @@ class _Flight:
     crashes: int = 0  # of its worker alone
     losses: int = 0  # of the node
     node: str = ""  # where it runs; empty until it began
+    group: Any = None  # of the nodes that it holds, if several
 
 
 class RayExecutor:
@@ -94,8 +96,9 @@ class RayExecutor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         ray = _ray()
-        for ref in self.flights:
+        for ref, flight in self.flights.items():
             ray.cancel(ref, force=True)
+            _let_go(flight)
         ray.kill(self.mailbox)
         self.store.unmark(self.mark)
 
@@ -105,25 +108,28 @@ class RayExecutor:
     def _hand_over(self, flight: _Flight) -> None:
         work, needed = flight.work, self._needed(flight.work.resources)
         device = "cuda" if needed.gpus else "cpu"
+        machines = needed.launch.num_machines if needed.launch else 1
+        flight = replace(flight, group=held_together(needed, machines) if machines > 1 else None)
         task = self.do.options(
             name=work.label or work.key,  # what the dashboard shows
             num_cpus=needed.cpus,
             num_gpus=needed.gpus,
             memory=needed.memory or None,
             resources=dict(needed.custom),
+            scheduling_strategy=on_one_of(flight.group, 0) if flight.group else None,
             max_retries=0,  # counted and shown here instead
             runtime_env={"env_vars": _environment(device)},
         )
         ref = task.remote(self.store, self.mark, work, device, flight.attempt, self.mailbox)
         self.flights[ref] = flight
-        lacking = _lacking(needed)
+        lacking = lacking_for(needed, machines)
         if lacking and lacking not in self.told:
             self.told.add(lacking)
-            self.events.append(Event("held", work.digest, f"waits for a node with {lacking}: the cluster has none"))
+            self.events.append(Event("held", work.digest, f"waits for {lacking}"))
 
     def _needed(self, resources: Resources) -> Resources:
-        """The same, with the GPU that a step takes by itself where there are any or the device says so."""
-        processes = float(resources.launch.num_processes) if resources.launch else 1.0
+        """What it takes of a machine, with the GPU that it takes by itself where there are any or `device` says so."""
+        processes = float(resources.launch.on_each_machine) if resources.launch else 1.0
         by_itself = 1.0 if self.has_gpus or self.device == "cuda" else 0.0
         gpus = (by_itself if resources.gpus is None else resources.gpus) * processes
         cpus = resources.cpus * processes
@@ -158,6 +164,7 @@ class RayExecutor:
 
     def _ended(self, ref: Any, flight: _Flight) -> None:
         ray = _ray()
+        _let_go(flight)
         try:
             reply = ray.get(ref)
             self.events.append(Event(reply.change, flight.work.digest, reply.message))
@@ -181,7 +188,7 @@ class RayExecutor:
 
     def _lost(self, flight: _Flight, error: Exception) -> None:
         ray = _ray()
-        if isinstance(error, ray.exceptions.NodeDiedError) or (flight.node and flight.node not in _nodes()):
+        if isinstance(error, ray.exceptions.NodeDiedError) or (flight.node and flight.node not in nodes()):
             again = replace(flight, losses=flight.losses + 1)
             reason, times, allowed = "its node was lost", again.losses, LOSSES
         else:
@@ -195,6 +202,11 @@ class RayExecutor:
         else:
             self.events.append(Event("retried", flight.work.digest, reason))
             self._hand_over(replace(again, attempt=flight.attempt + 1, node=""))
+
+
+def _let_go(flight: _Flight) -> None:
+    if flight.group:
+        _ray().util.remove_placement_group(flight.group)
 
 
 def _mailbox() -> Any:
@@ -263,23 +275,3 @@ def _environment(device: str) -> dict[str, str]:
     """Environment variables of a step. Which GPU is its own, Ray says; a step without one sees none."""
     forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ}
     return {**worker_environment(device, "" if device == "cpu" else None), **forwarded}
-
-
-def _nodes() -> dict[str, Mapping[str, float]]:
-    """What each node that is alive has in all, by its name."""
-    return {node["NodeID"]: node["Resources"] for node in _ray().nodes() if node["Alive"]}
-
-
-def _lacking(needed: Resources) -> str:
-    """What a step needs that no node has, in words; empty where some node has it all."""
-    asked = {"CPU": needed.cpus, "GPU": needed.gpus or 0.0, "memory": float(needed.memory), **needed.custom}
-    nodes = list(_nodes().values())
-    if any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
-        return ""
-    nowhere = {n: a for n, a in asked.items() if a and all(node.get(n, 0) < a for node in nodes)}
-    together = nowhere or {name: amount for name, amount in asked.items() if amount}
-    return " and ".join(_said(name, amount) for name, amount in together.items())
-
-
-def _said(name: str, amount: float) -> str:
-    return f"{amount / 1e9:.3g} GB of memory" if name == "memory" else f"{amount:g} {name}"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from datatrial.engine.ray_machines import OtherMachines
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import Reply, build, keep_to
 
@@ -59,4 +60,6 @@ def _do(store: Store, mark: str, work: Work, device: str, tell: Callable[[Reply]
         return Reply("failed", f"{place}: put it where every node has it, or name one such as s3://bucket/folder")
     # What stands in Ray's own log of this step: the dashboard shows it there.
     print(f"{work.label or work.key}: its log is {store.log_place(work)}", flush=True)
-    return build(store, work, device, tell)
+    launch = work.resources.launch
+    others = OtherMachines() if launch and launch.num_machines > 1 else None
+    return build(store, work, device, tell, others)

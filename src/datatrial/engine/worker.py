@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datatrial.errors import DatatrialError
-from datatrial.records import Runtime
+from datatrial.records import Others, Runtime
 
 if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
@@ -79,11 +79,13 @@ def keep_to(share: float, device: str) -> None:
             torch.cuda.set_per_process_memory_fraction(share)
 
 
-def build(store: "Store", work: "Work", device: str, tell: Callable[[Reply], object]) -> Reply:
+def build(
+    store: "Store", work: "Work", device: str, tell: Callable[[Reply], object], others: Others | None = None
+) -> Reply:
     """Do a step, with all that is printed in its log; how it ended."""
     with store.logged(work), _output_to(store.log(work)):
         try:
-            store.build(work, Runtime(device, _Progress(tell), store.root / "cache"))
+            store.build(work, Runtime(device, _Progress(tell), store.root / "cache", others=others))
             return Reply("done")
         except Exception as error:
             traceback.print_exc()

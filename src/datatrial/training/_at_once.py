@@ -12,6 +12,7 @@ from datatrial.memory import (
     training_activations,
     weights,
 )
+from datatrial.records import Launch
 from datatrial.shapes import Shape
 
 if TYPE_CHECKING:
@@ -33,15 +34,23 @@ class AtOnce:
     checkpointing: bool  # whether what is kept for the way back is computed again, for want of memory
 
 
-def at_once(stage: "Stage", shape: Shape | None, dtype: str, quantized: bool, memory: float, on_gpu: bool) -> AtOnce:
-    """For a stage on a model, and a device with so many bytes of memory.
+def at_once(
+    stage: "Stage",
+    shape: Shape | None,
+    dtype: str,
+    quantized: bool,
+    memory: float,
+    on_gpu: bool,
+    launch: Launch | None = None,
+) -> AtOnce:
+    """For a stage on a model, and a device with so many bytes of memory; of processes that share the model, each.
 
     Blocks are computed again only where a GPU could else not keep enough tokens; that costs it a third more work.
     """
     if shape is None:
         return AtOnce(UNKNOWN, on_gpu)
     width, most = BYTES[dtype], MOST if on_gpu else MOST_ON_CPU
-    free = _SHARE[on_gpu] * memory - taken(stage, shape, width, quantized, on_gpu)
+    free = _SHARE[on_gpu] * memory - taken(stage, shape, width, quantized, on_gpu, launch)
 
     def fitting(checkpointing: bool) -> int:
         each = bytes_per_token(stage, shape, width, checkpointing)
@@ -56,10 +65,21 @@ def at_once(stage: "Stage", shape: Shape | None, dtype: str, quantized: bool, me
     return AtOnce(max(1, min(fitting(checkpointing=True), most)), checkpointing=True)
 
 
-def taken(stage: "Stage", shape: Shape, width: int, quantized: bool, on_gpu: bool) -> float:
+def taken(
+    stage: "Stage", shape: Shape, width: int, quantized: bool, on_gpu: bool, launch: Launch | None = None
+) -> float:
     """Bytes that are in memory however few tokens go through the model."""
-    trained = TRAINED_BYTES * parameters_trained(stage, shape)
-    return weights_beside(stage, shape, width, quantized) + trained + (_LIBRARIES if on_gpu else 0.0)
+    trained = float(TRAINED_BYTES * parameters_trained(stage, shape))
+    beside = weights_beside(stage, shape, width, quantized)
+    if launch and launch.fsdp is not None:
+        at_a_time = 2 / shape.layers * shape.in_blocks(shape.experts) + shape.outside  # this block and the next
+        gathered = at_a_time * (width if stage.lora else BYTES["float32"])
+        trained, beside = trained / launch.num_processes, beside / launch.num_processes + gathered
+    elif launch:
+        # A quarter each: weights, gradients (shared in stage 2) and AdamW's two moments (in 1 and 2).
+        shared = {0: 0.0, 1: 0.5, 2: 0.75}[launch.zero_stage]
+        trained *= 1 - shared + shared / launch.num_processes
+    return beside + trained + (_LIBRARIES if on_gpu else 0.0)
 
 
 def weights_beside(stage: "Stage", shape: Shape, width: int, quantized: bool) -> float:

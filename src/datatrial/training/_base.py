@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -184,7 +185,7 @@ class Stage(Family):
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         """Train, in several processes where the study launches them and batches are ours to share."""
         if runtime.launch is None or not self.goes_in_parts:
-            return self.train(inputs, out, runtime)
+            return self.train(inputs, out, replace(runtime, launch=None))
         from datatrial.training._launch import train_in_processes
 
         return train_in_processes(self, inputs, out, runtime)

@@ -10,6 +10,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datatrial.records import read_json
+from datatrial.training._sharded import sharded_as
 
 SECONDS = 120.0  # between two checkpoints
 _UNLOGGED = "unlogged.json"  # written last: a checkpoint without it was interrupted itself
@@ -26,7 +27,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
         self.folder = Path(trainer.args.output_dir)
-        self.found = latest(self.folder)
+        self.sharded = sharded_as(trainer)
+        self.found = latest(self.folder, self.sharded)
         self.saved = time.monotonic()
 
     def on_train_begin(
@@ -51,6 +53,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             "last_logged": self.trainer._globalstep_last_logged,
             "at_once": self.trainer.tokens_at_once,
             "halved": self.trainer.halved,
+            "sharded": self.sharded,
             "loss": self.trainer.accelerator.gather(self.trainer._tr_loss).mean().item(),
         }
         self.saved = time.monotonic()
@@ -63,7 +66,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
                 shutil.rmtree(older)
 
 
-def latest(folder: Path) -> Path | None:
-    """The latest complete checkpoint in a folder."""
-    complete = [path.parent for path in folder.glob(f"checkpoint-*/{_UNLOGGED}")]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def latest(folder: Path, sharded: str = "") -> Path | None:
+    """The latest complete checkpoint in a folder that processes which shard a model like this can read."""
+    complete = folder.glob(f"checkpoint-*/{_UNLOGGED}")
+    ours = [path.parent for path in complete if read_json(path).get("sharded", "") == sharded]
+    return max(ours, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

@@ -87,7 +87,7 @@ def in_whole_steps(data: Examples, stage: "Grpo") -> Examples:
 
 def settings(stage: "Grpo", ref: ModelRef, data: Examples, runtime: Runtime) -> dict[str, Any]:
     """TRL's settings of a step: its answers are written at once, and learned from in parts that fit into memory."""
-    fitting = max(1, fitting_at_once(stage, ref, runtime.device).tokens // data.max_length)
+    fitting = max(1, fitting_at_once(stage, ref, runtime).tokens // data.max_length)
     part = max(n for n in range(1, stage.answers + 1) if stage.answers % n == 0 and n <= fitting)
     return {
         "per_device_train_batch_size": part,

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datatrial.errors import ModelError
-from datatrial.records import Runtime
+from datatrial.records import Launch, Others, Runtime
 
 if TYPE_CHECKING:
     from datatrial.training._base import Stage
@@ -32,21 +33,35 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
     folder.mkdir(exist_ok=True)
     for left in (PROGRESS, ERROR):
         (folder / left).unlink(missing_ok=True)
-    quiet = replace(runtime, progress=_nobody)
-    (folder / JOB).write_bytes(pickle.dumps((stage, dict(inputs), out, quiet, sys.path, os.getpid())))
-    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={runtime.launch.num_processes}"]
-    process = subprocess.Popen([sys.executable, *command, "-m", "datatrial.training._process", str(folder)])
-    try:
-        while process.poll() is None:
-            time.sleep(_LOOK_SECONDS)
-            _tell(folder / PROGRESS, runtime)
-    finally:
-        process.terminate()  # where this one is interrupted
-        process.wait()
+    quiet = replace(runtime, progress=_nobody, others=None)
+    job = pickle.dumps((stage, dict(inputs), out, quiet))  # apart, for it is read with this path only
+    (folder / JOB).write_bytes(pickle.dumps((job, sys.path)))
+    others, failure = runtime.others, ""
+    commands = [torchrun(runtime.launch, number, others, folder) for number in range(runtime.launch.num_machines)]
+    with others.run(commands[1:], folder / JOB) if others else nullcontext():
+        process = subprocess.Popen([sys.executable, *commands[0], str(os.getpid())])
+        try:
+            while process.poll() is None and not (failure := others.failure() if others else ""):
+                time.sleep(_LOOK_SECONDS)
+                _tell(folder / PROGRESS, runtime)
+        finally:
+            process.terminate()  # where this one is interrupted, or another machine failed
+            process.wait()
     if process.returncode:
         said = folder / ERROR
-        raise ModelError(said.read_text() if said.exists() else "a training process died; the step's log may say why")
+        unsaid = failure or "a training process died; the step's log may say why"
+        raise ModelError(said.read_text() if said.exists() else unsaid)
     _tell(folder / PROGRESS, runtime)
+
+
+def torchrun(launch: Launch, machine: int, others: Others | None, folder: Path) -> list[str]:
+    """Python's arguments to start the processes of one machine; the number of the one that starts them comes last."""
+    place = ["--standalone"]
+    if others:
+        place = [f"--nnodes={launch.num_machines}", f"--node-rank={machine}"]
+        place += [f"--master-addr={others.address}", f"--master-port={others.port}"]
+    each = f"--nproc-per-node={launch.on_each_machine}"
+    return ["-m", "torch.distributed.run", *place, each, "-m", "datatrial.training._process", str(folder)]
 
 
 def _nobody(*_: object) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from transformers import Trainer
 
 from datatrial.errors import ModelError
 from datatrial.policies import is_out_of_memory
+from datatrial.training._sharded import one_of_several, share_weights
 
 Row = Mapping[str, Any]  # an example in TRL's columns
 
@@ -35,6 +35,7 @@ class InParts(Trainer):  # type: ignore[misc]
         super().create_accelerator_and_postprocess()
         if self.args.world_size > 1:
             self.accelerator.gather = gathered
+            share_weights(self)
 
     def tokens_of(self, row: Row) -> int:
         """Tokens of a row at most, each of its texts counted whole."""
@@ -104,7 +105,7 @@ class InParts(Trainer):  # type: ignore[misc]
             ours = number * world + rank
             # All processes do as many rounds; one that has nothing left to do counts for nothing.
             part, of = (parts[ours], whole) if ours < len(parts) else (parts[0], math.inf)
-            with nullcontext() if number + 1 == rounds else self.accelerator.no_sync(model):
+            with one_of_several(self.accelerator, model, last=number + 1 == rounds):
                 loss += step(model, self.data_collator(part), of)
             seen.append([row for p in parts[number * world : (number + 1) * world] for row in p])
         average_metrics(self._metrics["train"], before, seen, self.counted_in)

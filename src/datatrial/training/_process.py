@@ -16,9 +16,10 @@ from datatrial.training._launch import ERROR, JOB, PROGRESS
 _TELL_SECONDS = 0.2
 
 
-def main(folder: Path) -> None:
-    stage, inputs, out, runtime, path, parent = pickle.loads((folder / JOB).read_bytes())
+def main(folder: Path, parent: int) -> None:
+    job, path = pickle.loads((folder / JOB).read_bytes())
     sys.path[:] = path
+    stage, inputs, out, runtime = pickle.loads(job)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     if runtime.device == "cuda":
         import torch
@@ -31,7 +32,8 @@ def main(folder: Path) -> None:
     except Exception as error:
         traceback.print_exc()
         said = str(error) if isinstance(error, DatatrialError) else f"{type(error).__name__}: {first_line(error)}"
-        (folder / ERROR).write_text(said)
+        if not (folder / ERROR).exists():  # the first says why; others may only have lost it
+            (folder / ERROR).write_text(said)
         # Not through the interpreter's end, which would wait for the other processes.
         sys.stderr.flush()
         os._exit(1)
@@ -63,4 +65,4 @@ def _leave_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -27,6 +27,7 @@ from datatrial.training._at_once import AtOnce, at_once
 from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE
 from datatrial.training._checkpoints import Checkpoints
 from datatrial.training._parts import InParts
+from datatrial.training._sharded import Weights, refuse_lone_head, sharding, whole_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,7 +74,7 @@ def configure(
 
     Raises: ModelError when TRL refuses a value.
     """
-    fitting = fitting_at_once(stage, ref, runtime.device)
+    fitting = fitting_at_once(stage, ref, runtime)
     settings = {
         **ALWAYS,
         **_on_device(ref, runtime.device),
@@ -88,6 +89,7 @@ def configure(
         "data_seed": stage.seed,
         "eval_strategy": "steps" if data.held_out else "no",
         "eval_on_start": bool(data.held_out),
+        **sharding(runtime.launch, ref),
         **own,
         **stage.trl,
     }
@@ -106,11 +108,12 @@ def data_sets(data: "Examples", rows: Callable[[Sequence["Example"]], Dataset]) 
     return {"train_dataset": rows(data.train).select(data.order.places), "eval_dataset": held_out}
 
 
-def fitting_at_once(stage: "Stage", ref: ModelRef, device: str) -> AtOnce:
+def fitting_at_once(stage: "Stage", ref: ModelRef, runtime: Runtime) -> AtOnce:
     """How much of a batch goes through the model at a time on a device of this machine."""
-    shape, on_gpu = shape_of(read_json(Path(ref.weights) / "config.json")), device != "cpu"
-    memory = gpu_memory(device) if on_gpu else machine.memory() / int(os.environ.get("WORLD_SIZE", 1))
-    return at_once(stage, shape, ref.dtype, ref.quantization is not None, memory, on_gpu)
+    shape, on_gpu = shape_of(read_json(Path(ref.weights) / "config.json")), runtime.device != "cpu"
+    processes = runtime.launch.on_each_machine if runtime.launch else 1
+    memory = gpu_memory(runtime.device) if on_gpu else machine.memory() / processes
+    return at_once(stage, shape, ref.dtype, ref.quantization is not None, memory, on_gpu, runtime.launch)
 
 
 def _on_device(ref: ModelRef, device: str) -> dict[str, bool | str | None]:
@@ -155,11 +158,12 @@ def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> No
 
     Raises: DivergedError when the loss is no number; ModelError when memory runs out with one example at a time.
     """
+    refuse_lone_head(trainer)
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             # TRL makes a new LoRA bfloat16 on a quantized base; elsewhere PEFT trains it in float32.
             parameter.data = parameter.data.float()
-    trainer.tokens_at_once = fitting_at_once(stage, ref, runtime.device).tokens
+    trainer.tokens_at_once = fitting_at_once(stage, ref, runtime).tokens
     trainer.remove_callback(PrinterCallback)
     checkpoints = Checkpoints(trainer)
     trainer.add_callback(checkpoints)
@@ -177,13 +181,14 @@ def write_result(trainer: InParts, ref: ModelRef, data: "Examples", out: Path) -
 
     What TRL left behind is removed. Of several processes the first one does all that.
     """
+    whole = whole_weights(trainer)
     if not trainer.is_world_process_zero():
         return
     if isinstance(trainer.model, PeftModel):
-        write_adapter(trainer.model, out / "adapter")
+        write_adapter(trainer.model, out / "adapter", whole)
         made = replace(ref, adapter=str(out / "adapter"))
     else:
-        write_weights(trainer.model, Path(ref.weights), out / "weights")
+        write_weights(trainer.model, Path(ref.weights), out / "weights", whole)
         made = replace(ref, weights=str(out / "weights"), adapter=None)
     made.relative_to(out).write(out)
     curves = curves_of(trainer.state, data.order.passes)
@@ -211,21 +216,24 @@ def curves_of(state: TrainerState, passes: float) -> pl.DataFrame:
     return pl.DataFrame(rows, columns, orient="row").sort("step", "metric", maintain_order=True)
 
 
-def write_adapter(model: PeftModel, folder: Path) -> None:
-    """Save the adapter "default" so that equal adapters are equal files, wherever their base lies."""
+def write_adapter(model: PeftModel, folder: Path, whole: Weights | None = None) -> None:
+    """Save the adapter "default" so that equal adapters are equal files, wherever their base lies.
+
+    whole: its weights, where the model at hand has a share of them only.
+    """
     config = model.peft_config["default"]
     if not isinstance(config.target_modules, str):
         config.target_modules = sorted(config.target_modules)  # a set has no order
-    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=whole)
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card
     written = folder / "adapter_config.json"
     placeless = {**read_json(written), "base_model_name_or_path": None}  # PEFT writes a path on this machine
     written.write_text(json.dumps(placeless, indent=2, sort_keys=True))
 
 
-def write_weights(model: "PreTrainedModel", base: Path, folder: Path) -> None:
+def write_weights(model: "PreTrainedModel", base: Path, folder: Path, whole: Weights | None = None) -> None:
     """Save all weights in float32, as they were trained, with the base model's config and tokenizer beside them."""
-    model.save_pretrained(str(folder))
+    model.save_pretrained(str(folder), state_dict=whole)
     config = {**read_json(base / "config.json"), "dtype": "float32"}  # TRL writes into the model's own
     config.pop("torch_dtype", None)
     config.pop("_name_or_path", None)  # a path on some machine

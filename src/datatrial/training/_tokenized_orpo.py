@@ -42,9 +42,11 @@ class TokenizedORPOTrainer(MeanOverExamples, ORPOTrainer):  # type: ignore[misc]
     def _summed(self, model: Any, rows: Sequence[Row], *step: Any) -> torch.Tensor:
         self._batch = rows
         try:
-            return super()._summed(model, rows, *step)
+            loss = super()._summed(model, rows, *step)
         finally:
             self._batch = ()
+        self._total_train_tokens += sum(map(tokens_read, rows))
+        return loss
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         """As TRL's, but that logits are means over the vocabulary, and of answers alone."""
@@ -64,8 +66,6 @@ class TokenizedORPOTrainer(MeanOverExamples, ORPOTrainer):  # type: ignore[misc]
         learned = scored[:chosen]
         likelihood = -(log_probs[:chosen] * learned).sum() / learned.sum() * self._share(learned.sum(), chosen)
         logits = [found.mean_logits[half][answers[half]] for half in (slice(chosen), slice(chosen, None))]
-        if self.model.training:
-            self._total_train_tokens += int(batch["attention_mask"].sum())
         aux = (found.aux_loss,) if self.aux_loss_enabled else ()
         return (means[:chosen], means[chosen:], *logits, likelihood, *aux)
 
@@ -79,6 +79,11 @@ class TokenizedORPOTrainer(MeanOverExamples, ORPOTrainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], *rest: Any) -> None:
         counted = {"num_tokens": float(self._total_train_tokens)} if "loss" in logs else {}
         super().log({**logs, **counted}, *rest)
+
+
+def tokens_read(row: Row) -> int:
+    """Tokens of a row as TRL counts them: the prompt with each of its answers."""
+    return sum(len(row["prompt_ids"]) + len(row[name]) for name in ("chosen_ids", "rejected_ids"))
 
 
 def rows(examples: Sequence[Example]) -> Dataset:

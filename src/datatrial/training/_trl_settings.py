@@ -13,6 +13,7 @@ _PRECISION = "set the model's `dtype` (and `--device`)"
 _FORMAT = "set `prompt`; the text is made and tokenized before TRL sees it"
 _RESULT = "results go into the study's store"
 _ORDER = "every pass is in another order, drawn from `seeds`, and the last batch is kept"
+_LAUNCH = "set `launch` of the study"
 _EVALUATION = "set `held_out`; its loss is measured at the start, every quarter and at the end"
 
 # Settings of TRL that a study has its own word for, or that would break what the engine relies on.
@@ -45,6 +46,9 @@ OWNED = {
     "load_best_model_at_end": _RESULT,
     "resume_from_checkpoint": _RESULT,
     "push_to_hub": _RESULT,
+    "fsdp": _LAUNCH,
+    "fsdp_config": _LAUNCH,
+    "deepspeed": _LAUNCH,
     "disable_tqdm": "progress is shown by `datatrial run`",
     "remove_unused_columns": _FORMAT,
     "save_only_model": _RESULT,
