@@ -203,11 +203,9 @@ def _in_4_bits(dtype: "torch.dtype", device: str) -> dict[str, Any]:
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    # Of a GPU, accelerate wants to know which: a worker sees one.
-    return {
-        "quantization_config": quantization,
-        "device_map": {"": torch.device(device, 0 if device != "cpu" else None)},
-    }
+    # Of a GPU, accelerate wants to know which: the one that this process was told to use.
+    number = {"cuda": torch.cuda.current_device, "mps": lambda: 0}.get(device, lambda: None)()
+    return {"quantization_config": quantization, "device_map": {"": torch.device(device, number)}}
 
 
 def _make_sound(model: "PreTrainedModel", device: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,8 @@ from datatrial.encoding import NO_ANSWER_LEFT, Example, encode, fit, reason_to_d
 from datatrial.errors import DataError
 from datatrial.policies import load_policy
 from datatrial.records import Runtime
-from datatrial.reference_log_probs import log_probs_of, read_log_probs, with_reference
+from datatrial.reference_log_probs import read_log_probs, with_reference
+from datatrial.training._launch import log_probs_together
 from datatrial.training._order import Order, in_order
 
 if TYPE_CHECKING:
@@ -105,15 +105,8 @@ def with_own_reference(data: Examples, policy: Path, runtime: Runtime) -> Exampl
     seen = sorted(set(data.order.places))
     asked = [*(data.train[place] for place in seen), *data.held_out]
     model, _ = load_policy(policy, runtime.device)
-    journal = journal_of(runtime, "log_probs")
-    found = with_reference(asked, log_probs_of(model, asked, runtime.progress, journal))
+    found = with_reference(asked, log_probs_together(model, asked, runtime, "log_probs"))
     train = with_reference(data.train, [(math.nan,) * len(example.answers) for example in data.train])
     for place, example in zip(seen, found, strict=False):
         train[place] = example
     return replace(data, train=train, held_out=found[len(seen) :])
-
-
-def journal_of(runtime: Runtime, name: str) -> Path | None:
-    """A folder to keep finished work in; of several processes that do the same, only the first one's."""
-    first = os.environ.get("RANK", "0") == "0"
-    return runtime.scratch / name if runtime.scratch and first else None

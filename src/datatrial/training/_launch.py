@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING
 
 from datatrial.errors import ModelError
 from datatrial.records import Launch, Others, Runtime
+from datatrial.reference_log_probs import LogProbs, log_probs_of
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from datatrial.encoding import Example
     from datatrial.training._base import Stage
 
-JOB, PROGRESS, ERROR = "job.pickle", "progress.json", "error.txt"
+JOB, PROGRESS, ERROR = "job.pickle", "progress.json", "error.pickle"
 _LOOK_SECONDS = 0.2
 
 
 def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Train a stage in as many processes as its launch says; the first of them writes the result.
 
-    Raises: ModelError with what went wrong in one of them; its traceback is in the step's log.
+    Raises: what went wrong in the first of them that failed; its traceback is in the step's log.
     """
     assert runtime.launch
     assert runtime.scratch
@@ -48,9 +53,9 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
             process.terminate()  # where this one is interrupted, or another machine failed
             process.wait()
     if process.returncode:
-        said = folder / ERROR
-        unsaid = failure or "a training process died; the step's log may say why"
-        raise ModelError(said.read_text() if said.exists() else unsaid)
+        if (said := folder / ERROR).exists():
+            raise pickle.loads(said.read_bytes())
+        raise ModelError(failure or "a training process died; the step's log may say why")
     _tell(folder / PROGRESS, runtime)
 
 
@@ -62,6 +67,29 @@ def torchrun(launch: Launch, machine: int, others: Others | None, folder: Path) 
         place += [f"--master-addr={others.address}", f"--master-port={others.port}"]
     each = f"--nproc-per-node={launch.on_each_machine}"
     return ["-m", "torch.distributed.run", *place, each, "-m", "datatrial.training._process", str(folder)]
+
+
+def log_probs_together(
+    model: "PreTrainedModel | PeftModel", examples: Sequence["Example"], runtime: Runtime, name: str
+) -> LogProbs:
+    """What a model says of the answers of examples; of several processes each asks about some and reads the others'.
+
+    name: of the folders in the step's scratch where finished work is kept.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    journal = runtime.scratch / (f"{name}-{rank}-of-{world}" if world > 1 else name) if runtime.scratch else None
+    ours = log_probs_of(model, examples[rank::world], runtime.progress, journal)
+    if world == 1:
+        return ours
+    assert runtime.scratch
+    files = [runtime.scratch / f"{name}-{each}-of-{world}.json" for each in range(world)]
+    written = files[rank].with_suffix(".new")
+    written.write_text(json.dumps(ours))
+    written.replace(files[rank])
+    while not all(file.exists() for file in files):  # should one of them fail, this one is ended
+        time.sleep(_LOOK_SECONDS)
+    shares = [json.loads(file.read_text()) for file in files]
+    return [tuple(shares[place % world][place // world]) for place in range(len(examples))]
 
 
 def _nobody(*_: object) -> None:

@@ -28,13 +28,14 @@ class InParts(Trainer):  # type: ignore[misc]
     halved: int = 0  # how often memory ran out
     texts: int = 1  # of an example
     _total_train_tokens: int  # TRL's
+    _idle: bool = False  # whether this process goes through a part that does not count
     notes: list[str]  # what people should know of how it trains
     loss_is_scaled_for_ga = True  # by us; transformers would divide by a number of parts that it knows
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
         if self.args.world_size > 1:
-            self.accelerator.gather = gathered
+            self.accelerator.gather = self.gathered
             share_weights(self)
 
     def tokens_of(self, row: Row) -> int:
@@ -104,16 +105,29 @@ class InParts(Trainer):  # type: ignore[misc]
         for number in range(rounds):
             ours = number * world + rank
             # All processes do as many rounds; one that has nothing left to do counts for nothing.
-            part, of = (parts[ours], whole) if ours < len(parts) else (parts[0], math.inf)
+            self._idle = ours >= len(parts)
+            part, of = (parts[0], math.inf) if self._idle else (parts[ours], whole)
             with one_of_several(self.accelerator, model, last=number + 1 == rounds):
                 loss += step(model, self.data_collator(part), of)
             seen.append([row for p in parts[number * world : (number + 1) * world] for row in p])
+        self._idle = False
         average_metrics(self._metrics["train"], before, seen, self.counted_in)
         return loss
 
+    def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of each process, one after the other, for metrics: parts differ in their number of rows."""
+        ours = tensor.detach().cpu().reshape(-1)
+        return torch.cat(gather_object([ours[:0] if self._idle else ours])).to(tensor.device)
+
     def _halve(self, rows: Sequence[Row], error: Exception) -> None:
         longest = max(map(self.tokens_of, rows))
-        if self.args.world_size > 1 or self.tokens_at_once <= longest:
+        if self.args.world_size > 1:
+            raise ModelError(
+                f"memory ran out with {self.tokens_at_once} tokens at a time in one of {self.args.world_size} "
+                "processes, which cannot begin a batch again together: "
+                "lower max_length, adapt fewer layers (lora.target_modules), or leave `launch` out"
+            ) from error
+        if self.tokens_at_once <= longest:
             raise ModelError(
                 f"memory ran out with one example at a time, of {longest} tokens at most: "
                 "lower max_length, adapt fewer layers (lora.target_modules), or set `quantization: nf4`"
@@ -169,11 +183,6 @@ def for_all(processes: int, parts: list[list[Row]]) -> list[list[Row]]:
         place, middle = parts.index(largest), len(largest) // 2
         parts[place : place + 1] = [largest[:middle], largest[middle:]]
     return parts
-
-
-def gathered(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of each process, one after the other; for metrics, as parts differ in their number of rows."""
-    return torch.cat([each.reshape(-1).to(tensor.device) for each in gather_object([tensor.detach().cpu()])])
 
 
 def average_metrics(

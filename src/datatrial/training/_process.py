@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from datatrial.errors import DatatrialError, first_line
+from datatrial.errors import DatatrialError, ModelError, first_line
 from datatrial.training._launch import ERROR, JOB, PROGRESS
 
 _TELL_SECONDS = 0.2
@@ -31,9 +32,10 @@ def main(folder: Path, parent: int) -> None:
         stage.train(inputs, out, runtime)
     except Exception as error:
         traceback.print_exc()
-        said = str(error) if isinstance(error, DatatrialError) else f"{type(error).__name__}: {first_line(error)}"
-        if not (folder / ERROR).exists():  # the first says why; others may only have lost it
-            (folder / ERROR).write_text(said)
+        known = isinstance(error, DatatrialError)
+        said = error if known else ModelError(f"{type(error).__name__}: {first_line(error)}")
+        with suppress(FileExistsError), (folder / ERROR).open("xb") as file:
+            file.write(pickle.dumps(said))  # the first says why; others may only have lost it
         # Not through the interpreter's end, which would wait for the other processes.
         sys.stderr.flush()
         os._exit(1)

@@ -99,6 +99,7 @@ def configure(
         args: Config = config(**settings)
     except (TypeError, ValueError) as error:
         raise ModelError(f"TRL refuses the settings of {stage.kind}: {str(error).strip()}") from error
+    args._n_gpu = min(args.n_gpu, 1)  # a trainer that sees several would spread each batch over them
     return args
 
 

@@ -12,9 +12,10 @@ from trl import KTOTrainer
 from datatrial.encoding import Example
 from datatrial.policies import load_policy
 from datatrial.records import Runtime
-from datatrial.reference_log_probs import log_probs_of, with_reference
+from datatrial.reference_log_probs import with_reference
 from datatrial.training._base import MEASURED_AT_ONCE
-from datatrial.training._examples import Examples, journal_of
+from datatrial.training._examples import Examples
+from datatrial.training._launch import log_probs_together
 from datatrial.training._order import in_order
 from datatrial.training._parts import MeanOverExamples, Row, in_parts
 from datatrial.training._shared_prefixes import share_prefixes
@@ -108,9 +109,8 @@ def data_sets(data: Examples, stage: "Stage", policy: Path, runtime: Runtime) ->
     parts += [(data.held_out, [place % 2 == 0 for place in range(len(data.held_out))], MEASURED_AT_ONCE)]
     others = [mismatched(examples, batch, data.max_length) for examples, _, batch in parts]
     model, _ = load_policy(policy, runtime.device)
-    journal = journal_of(runtime, "mismatched_log_probs")
     asked = [example for part in others for example in part]
-    known = iter(with_reference(asked, log_probs_of(model, asked, runtime.progress, journal)))
+    known = iter(with_reference(asked, log_probs_together(model, asked, runtime, "mismatched_log_probs")))
     train, held_out = (
         rows(examples, desirable, [next(known) for _ in examples]) if examples else None
         for examples, desirable, _ in parts
