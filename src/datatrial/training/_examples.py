@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from datatrial.encoding import NO_ANSWER_LEFT, Example, encode, fit, reason_to_drop, rows_of
 from datatrial.errors import DataError
-from datatrial.policies import load_policy
-from datatrial.records import Runtime
+from datatrial.policies import load_policy, load_tokenizer, longest_input, read_config
+from datatrial.records import ModelRef, Runtime
 from datatrial.reference_log_probs import read_log_probs, with_reference
+from datatrial.tables import Table
 from datatrial.training._launch import log_probs_together
 from datatrial.training._order import Order, in_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from datatrial.tables import Table
     from datatrial.training._base import Stage
 
 
@@ -36,8 +36,25 @@ class Examples:
     order: Order  # in which those to train on are seen
 
 
+def opened(
+    inputs: Mapping[str, Path], stage: "Stage", answers: int
+) -> "tuple[ModelRef, PreTrainedTokenizerBase, Examples]":
+    """The policy that a stage starts from, its tokenizer, and what the stage trains on.
+
+    Raises: what `prepare` raises.
+    """
+    ref = ModelRef.read(inputs["policy"])
+    base = Path(ref.weights)
+    tokenizer, longest = load_tokenizer(base), longest_input(read_config(base))
+    return (
+        ref,
+        tokenizer,
+        prepare(Table.read(inputs["data"]), tokenizer, stage, answers, longest, inputs.get("reference")),
+    )
+
+
 def prepare(
-    table: "Table",
+    table: Table,
     tokenizer: "PreTrainedTokenizerBase",
     stage: "Stage",
     answers: int,

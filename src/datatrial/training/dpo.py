@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import Runtime
 from datatrial.training._base import ComparisonStage
 
 
@@ -28,19 +28,13 @@ class Dpo(ComparisonStage):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import DPOConfig
 
-        from datatrial.policies import load_tokenizer, longest_input, read_config
-        from datatrial.tables import Table
-        from datatrial.training._examples import prepare, with_own_reference
+        from datatrial.training._examples import opened, with_own_reference
         from datatrial.training._policy import policy_to_train
         from datatrial.training._run import configure, data_sets, run, write_result
         from datatrial.training._tokenized_dpo import TokenizedDPOTrainer, rows
 
-        ref = ModelRef.read(inputs["policy"])
-        base = Path(ref.weights)
-        tokenizer = load_tokenizer(base)
-        longest, reference = longest_input(read_config(base)), inputs.get("reference")
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, 2, longest, reference)
-        if reference is None:
+        ref, tokenizer, data = opened(inputs, self, 2)
+        if "reference" not in inputs:
             data = with_own_reference(data, inputs["policy"], runtime)
         # So TRL makes no copy of a model whose every weight is trained; what the reference says is in the rows.
         known = {"precompute_ref_log_probs": not self.lora}

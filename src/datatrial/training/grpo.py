@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.errors import ModelError
-from datatrial.records import Form, ModelRef, Needs, PartOfStudy, Runtime
+from datatrial.records import Form, Needs, PartOfStudy, Runtime
 from datatrial.training._base import Stage
 from datatrial.training._reward_function import RewardFunction
 
@@ -77,18 +77,15 @@ class Grpo(Stage):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import GRPOConfig
 
-        from datatrial.policies import load_tokenizer, longest_input, read_config
         from datatrial.tables import Table
-        from datatrial.training._examples import prepare
+        from datatrial.training._examples import opened
         from datatrial.training._grpo import TokenizedGRPOTrainer, in_whole_steps, reward_of, settings
         from datatrial.training._policy import adapted_policy
         from datatrial.training._run import configure, run, write_result
 
-        ref = ModelRef.read(inputs["policy"])
-        base = Path(ref.weights)
-        tokenizer = load_tokenizer(base)
-        table, longest = Table.read(inputs["data"]), longest_input(read_config(base))
-        data = in_whole_steps(prepare(table, tokenizer, self, 1, longest), self)
+        table = Table.read(inputs["data"])
+        ref, tokenizer, data = opened(inputs, self, 1)
+        data = in_whole_steps(data, self)
         args = configure(GRPOConfig, self, ref, data, out, runtime, **settings(self, ref, data, runtime))
         model = adapted_policy(ref, self, runtime.device)
         trainer = TokenizedGRPOTrainer(

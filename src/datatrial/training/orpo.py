@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import Runtime
 from datatrial.training._base import ComparisonStage
 
 
@@ -30,18 +30,12 @@ class Orpo(ComparisonStage):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl.experimental.orpo import ORPOConfig
 
-        from datatrial.policies import load_tokenizer, longest_input, read_config
-        from datatrial.tables import Table
-        from datatrial.training._examples import prepare
+        from datatrial.training._examples import opened
         from datatrial.training._policy import adapted_policy
         from datatrial.training._run import configure, data_sets, run, write_result
         from datatrial.training._tokenized_orpo import TokenizedORPOTrainer, rows
 
-        ref = ModelRef.read(inputs["policy"])
-        base = Path(ref.weights)
-        tokenizer = load_tokenizer(base)
-        longest = longest_input(read_config(base))
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, 2, longest)
+        ref, tokenizer, data = opened(inputs, self, 2)
         own = {"beta": self.beta, "remove_unused_columns": False}
         args = configure(ORPOConfig, self, ref, data, out, runtime, **own)
         trainer = TokenizedORPOTrainer(

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import Runtime
 from datatrial.training._base import ComparisonStage, LoraOrAll
 
 
@@ -36,18 +36,12 @@ class Reward(ComparisonStage):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import RewardConfig
 
-        from datatrial.policies import load_tokenizer, longest_input, read_config
         from datatrial.rewards import Reading
-        from datatrial.tables import Table
-        from datatrial.training._examples import prepare
+        from datatrial.training._examples import opened
         from datatrial.training._reward import TokenizedRewardTrainer, add_held_out, model_to_train, rows
         from datatrial.training._run import configure, data_sets, run, write_result
 
-        ref = ModelRef.read(inputs["policy"])
-        base = Path(ref.weights)
-        tokenizer = load_tokenizer(base)
-        longest = longest_input(read_config(base))
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, answers=2, longest=longest)
+        ref, tokenizer, data = opened(inputs, self, 2)
         # Without a max_length TRL leaves out nothing: what is too long has been cut.
         args = configure(RewardConfig, self, ref, data, out, runtime, max_length=None)
         trainer = TokenizedRewardTrainer(

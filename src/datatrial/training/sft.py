@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from datatrial.component import not_set
-from datatrial.records import Form, ModelRef, Runtime
+from datatrial.records import Form, Runtime
 from datatrial.training._base import Stage
 
 
@@ -46,18 +46,12 @@ class Sft(Stage):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from trl import SFTConfig
 
-        from datatrial.policies import load_tokenizer, longest_input, read_config
-        from datatrial.tables import Table
-        from datatrial.training._examples import prepare
+        from datatrial.training._examples import opened
         from datatrial.training._policy import policy_to_train
         from datatrial.training._run import configure, data_sets, run, write_result
         from datatrial.training._tokenized_sft import TokenizedSFTTrainer, packed_rows, rows
 
-        ref = ModelRef.read(inputs["policy"])
-        base = Path(ref.weights)
-        tokenizer = load_tokenizer(base)
-        longest = longest_input(read_config(base))
-        data = prepare(Table.read(inputs["data"]), tokenizer, self, 1, longest)
+        ref, tokenizer, data = opened(inputs, self, 1)
         args = configure(SFTConfig, self, ref, data, out, runtime, dataset_kwargs={"skip_prepare_dataset": True})
         model, lora = policy_to_train(ref, self.lora, runtime.device)
         prepared = data_sets(data, partial(rows, loss=self.loss))
