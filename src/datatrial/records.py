@@ -248,7 +248,8 @@ class Launch:
     def zero_stage(self) -> int:
         """What DeepSpeed shards: 0 nothing, 1 the optimizer's state, 2 gradients too, 3 weights too."""
         zero = (self.deepspeed or {}).get("zero_optimization")
-        return int(zero.get("stage", 0)) if isinstance(zero, Mapping) else 0
+        stage = zero.get("stage") if isinstance(zero, Mapping) else None
+        return stage if isinstance(stage, int) else 0
 
 
 class Others(Protocol):

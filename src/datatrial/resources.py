@@ -77,6 +77,11 @@ def _config_or_file(value: Any, info: ValidationInfo) -> Any:
         raise PydanticCustomError("deepspeed", "{what}", {"what": what}) from error
 
 
+# Keys of DeepSpeed's config that leave the training what it is; a stage has settings for the others.
+_OF_DEEPSPEED = frozenset({"zero_optimization", "communication_data_type", "comms_logger", "flops_profiler"})
+_OF_DEEPSPEED |= {"memory_breakdown", "wall_clock_breakdown", "steps_per_print", "dump_state"}
+
+
 class Launching(Settings):
     """In how many processes each training stage runs, named as by accelerate: every one has a GPU, or a core.
 
@@ -109,7 +114,12 @@ class Launching(Settings):
     @field_validator("deepspeed")
     @classmethod
     def _leaves_weights_whole(cls, config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        if Launch(1, deepspeed=config).zero_stage not in (0, 1, 2):
+        if config is None:
+            return None
+        if others := sorted(config.keys() - _OF_DEEPSPEED):
+            what = f"{others[0]} would change the training, which the stage's settings say: leave it out"
+            raise PydanticCustomError("deepspeed", "{what}", {"what": what})
+        if Launch(1, deepspeed=config).zero_stage not in (1, 2):
             what = "ZeRO shares optimizer and gradients here, in stage 1 or 2; what shares the weights too is `fsdp`"
             raise PydanticCustomError("deepspeed", "{what}", {"what": what})
         return config

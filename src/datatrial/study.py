@@ -15,6 +15,7 @@ from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.prompts import PromptFormat
+from datatrial.report.wording import in_words
 from datatrial.resources import Launching, ResourcesOfSteps
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.training._base import Lora, LoraOrAll, Stage
@@ -36,7 +37,7 @@ class ArmStage(Settings):
     @property
     def said(self) -> str:
         """It in words: `sft lima (learning_rate 0.0001)`."""
-        own = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        own = ", ".join(f"{name} {in_words(value)}" for name, value in self.settings.items())
         return f"{self.kind} {self.target}" + (f" ({own})" if own else "")
 
     def on(self, data: str) -> Self:

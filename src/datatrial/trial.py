@@ -84,7 +84,8 @@ def _sized(place: Here, plan: Plan, kept: Store) -> Here:
 
     Raises: DatatrialError where a stage is to run on several machines.
     """
-    if plan.study.launch.num_machines > 1:
+    launched = (step.resources.launch for step in plan.steps)
+    if any(launch and launch.num_machines > 1 for launch in launched):
         raise DatatrialError("launch.num_machines: several machines train together on Ray only; add --executor ray")
     processes = plan.study.launch.num_processes
     alone = place.jobs or processes > 1 or not place.gpus

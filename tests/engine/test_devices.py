@@ -29,6 +29,14 @@ def test_workers_of_one_gpu_share_its_memory(monkeypatch, tmp_path, jobs, shares
     assert [worker.gpu for worker in workers] == [str(n % 2) for n in range(jobs)]
 
 
+def test_steps_in_several_processes_share_no_gpus(monkeypatch):
+    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert local.slots(None, "auto", processes=2) == local.slots(2, "auto", processes=2) == 2
+    with pytest.raises(DatatrialError, match=r"--jobs 3: each has 2 GPUs \(launch.num_processes\), of 4 here"):
+        local.slots(3, "auto", processes=2)
+
+
 @pytest.mark.parametrize(("per_gpu", "cores", "slots"), [(1, 2, 4), (2, 16, 8), (4, 6, 6)])
 def test_a_gpu_has_as_many_workers_as_a_study_makes_use_of_and_there_are_cores_for(monkeypatch, per_gpu, cores, slots):
     monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")

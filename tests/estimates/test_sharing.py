@@ -13,7 +13,7 @@ from datatrial.steps import Plan
 SMALL = """
 name: small
 model: {kind: from_scratch, corpus: corpus, hidden_size: 64, layers: 4}
-seeds: [0, 1]
+seeds: [0, 1, 2, 3]
 data:
   corpus: {source: {kind: micro_world, part: corpus}}
   careful: {source: {kind: micro_world, part: careful_demonstrations}}
@@ -51,8 +51,23 @@ def test_a_gpu_that_is_kept_busy_has_one_worker(tmp_path: Path) -> None:
 def test_no_more_share_it_than_fit_into_its_memory(tmp_path: Path) -> None:
     plan, store = planned(tmp_path)
     libraries = gpu().base_memory  # of each worker; the rest adapts to what there is
-    assert workers_per_gpu(plan, store, gpu(memory=2.5 * libraries)) in (1, 2)
-    assert workers_per_gpu(plan, store, gpu(memory=1.5 * libraries)) == 1
+    by_memory = [workers_per_gpu(plan, store, gpu(memory=times * libraries)) for times in (1.5, 3.5, 6, 100)]
+    assert by_memory == sorted(by_memory)
+    assert by_memory[0] == 1 < by_memory[2] <= 5 < by_memory[3]
+
+
+def test_no_more_share_it_than_can_be_done_side_by_side(tmp_path: Path) -> None:
+    plan, store = planned(tmp_path)
+    assert workers_per_gpu(plan, store, gpu(workers=4)) == 4  # eight scores and eight drifts on four GPUs
+    (tmp_path / "chain").mkdir()
+    chain = SMALL.replace("seeds: [0, 1, 2, 3]", "seeds: [0]").replace(", hasty: [{sft: hasty}]", "")
+    plan, store = planned(tmp_path / "chain", chain)
+    assert workers_per_gpu(plan, store, gpu()) <= 2  # the base model is scored while the arm is trained
+
+
+def test_a_stage_in_several_processes_has_its_gpus_to_itself(tmp_path: Path) -> None:
+    plan, store = planned(tmp_path, SMALL + "launch: {num_processes: 2}\n")
+    assert workers_per_gpu(plan, store, gpu(workers=8)) == 1
 
 
 def test_a_cpu_and_a_device_in_no_table_are_not_shared(tmp_path: Path) -> None:

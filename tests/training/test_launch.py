@@ -147,6 +147,10 @@ def test_a_model_is_sharded_in_one_way_and_by_what_is_installed(monkeypatch: pyt
         Launching.model_validate({"num_processes": 2, "fsdp": {}, "deepspeed": zero})
     with pytest.raises(ValidationError, match="what shares the weights too is `fsdp`"):
         Launching.model_validate({"num_processes": 2, "deepspeed": {"zero_optimization": {"stage": 3}}})
+    with pytest.raises(ValidationError, match="what shares the weights too is `fsdp`"):
+        Launching.model_validate({"num_processes": 2, "deepspeed": {"zero_optimization": {"stage": None}}})
+    with pytest.raises(ValidationError, match="optimizer would change the training"):
+        Launching.model_validate({"num_processes": 2, "deepspeed": {**zero, "optimizer": {"type": "SGD"}}})
     with pytest.raises(ValidationError, match="should be a multiple of num_machines, which is 2"):
         Launching.model_validate({"num_processes": 3, "num_machines": 2})
 

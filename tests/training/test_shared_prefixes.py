@@ -138,6 +138,14 @@ def test_each_token_is_read_once_and_found_again() -> None:
     assert math.prod(one.tokens.shape) < ids.numel()
 
 
+def test_many_short_texts_fill_their_rows() -> None:
+    random = torch.Generator().manual_seed(0)
+    lengths = torch.randint(20, 80, (128,), generator=random)
+    ids = torch.randint(5, 30_000, (128, 80), generator=random)
+    one = packed(ids, (torch.arange(80) < lengths[:, None]).long(), 4096)
+    assert one.tokens.size < 1.07 * one.size
+
+
 @pytest.mark.parametrize(("hidden", "shape"), [(1, (8, 100)), (10_000, (1, 800))])
 def test_rows_are_as_wide_as_pays(hidden: int, shape: tuple[int, int]) -> None:
     """Eight texts of one length, with nothing in common: attention is dear in a narrow model, padding is nowhere."""

@@ -162,7 +162,9 @@ def _totals(estimates: Estimates, states: Mapping[str, str]) -> Table:
     steps = estimates.plan.steps
     new = [step for step in steps if states[step.digest] != "done"]
     device = estimates.device
-    devices, each = device.workers if device else 1, workers_per_gpu(estimates.plan, estimates.store, device)
+    processes = estimates.plan.study.launch.num_processes
+    devices = max(1, device.workers // processes) if device else 1
+    each = workers_per_gpu(estimates.plan, estimates.store, device)
     together = f"with {plural(devices * each, 'worker')}"
     table = _table("", "steps", "tokens", "FLOPs", "time in all", together, "results on disk")
     for name, some in (("to do", new), ("all", steps)):

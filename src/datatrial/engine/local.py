@@ -47,6 +47,7 @@ class Here:
 
     @property
     def gpus(self) -> list[str]:
+        """The GPUs that steps run on, by the names that CUDA has for them."""
         return _devices(self.device)[1]
 
     @property
@@ -203,6 +204,8 @@ def slots(jobs: int | None, device: str, processes: int = 1, per_gpu: int = 1) -
     device, gpus = _devices(device)
     if gpus and len(gpus) < processes:
         raise DatatrialError(f"launch.num_processes is {processes}, and there are {len(gpus)} GPUs here")
+    if jobs and processes > 1 and gpus and jobs > len(gpus) // processes:
+        raise DatatrialError(f"--jobs {jobs}: each has {processes} GPUs (launch.num_processes), of {len(gpus)} here")
     if jobs or device == "mps":
         return jobs or 1
     fitting = _cpu_jobs()

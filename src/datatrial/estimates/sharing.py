@@ -1,5 +1,7 @@
 """How many steps a GPU should do at once: as many as keep it busy, each within its share of the memory."""
 
+import math
+from collections import Counter
 from dataclasses import replace
 
 from datatrial.engine.store import Store
@@ -12,22 +14,34 @@ _WORTH = 0.9  # of the time with fewer, to which one more must bring it down
 
 
 def workers_per_gpu(plan: Plan, store: Store, device: Device | None) -> int:
-    """How many workers a GPU should have for what is left to do; 1 where that cannot be told, and for a CPU's cores.
+    """How many workers a GPU should have for what is left to do; 1 where that cannot be told, for a CPU's cores, and
+    where a stage has GPUs of its own (`launch`).
 
     A small model leaves a GPU idle: while its layers are entered one by one, while a step loads and writes. Another
     step can compute in that time, so with n workers all is done after `max(busy, seconds / n)`. But each has an nth of
     the memory only: less goes through its model at a time, or blocks are computed again, or it does not fit.
     """
-    if device is None or device.is_cpu:
+    if device is None or device.is_cpu or plan.study.launch.num_processes > 1:
         return 1
+    most = min(MOST, math.ceil(_side_by_side(plan, store) / device.workers))
     best, shortest = 1, _seconds(_on_device(plan, store, device), 1)
-    for workers in range(2, MOST + 1):
+    for workers in range(2, most + 1):
         steps = _on_device(plan, store, replace(device, memory=device.memory / workers))
-        if workers > len(steps) or any(step.fits is not True for step in steps):
+        if any(step.fits is not True for step in steps):
             break
         if (seconds := _seconds(steps, workers)) < _WORTH * shortest:
             best, shortest = workers, seconds
     return best
+
+
+def _side_by_side(plan: Plan, store: Store) -> int:
+    """The most steps with a model that can be done at once: as many as have equally many such steps before them."""
+    before: dict[str, int] = {}
+    for step in plan.steps:  # each after its inputs
+        ours = step.resources.gpus != 0 and not store.has(step)
+        before[step.digest] = max((before[part.digest] for part in step.inputs.values()), default=0) + ours
+    at_once = Counter(before[step.digest] for step in plan.steps if step.resources.gpus != 0 and not store.has(step))
+    return max(at_once.values(), default=1)
 
 
 def _on_device(plan: Plan, store: Store, device: Device) -> list[StepEstimate]:

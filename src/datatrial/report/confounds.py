@@ -8,7 +8,7 @@ from typing import Any
 from datatrial.records import read_json
 from datatrial.report._findings import Findings, record_of
 from datatrial.report.page import StageRun
-from datatrial.report.wording import count, listed, share
+from datatrial.report.wording import count, in_words, listed, share
 
 ABOUT_DATA = ("kind", "version", "seed", "init_seed")  # settings that say nothing of how an arm was treated
 COUNTED = {"examples_seen": "examples trained on", "tokens_seen": "tokens trained on", "passes": "passes over the data"}
@@ -47,6 +47,7 @@ def _recipe(findings: Findings, arm: str, stages: Sequence[StageRun]) -> Recipe:
     tasks = tuple(settings_of(task, found) for task, found in zip(declared, trained, strict=True))
     # What copies a candidate runs anywhere: its device trained nothing.
     trainers = [record for record, task in zip(records, declared, strict=True) if not task.get("first_seed")]
+    trainers = trainers or records
     examples = sum(found.get("examples") or 0 for found in trained)
     runs = max(1, len({stage.seed for stage in stages}))
     counts = {name: sum(found.get(name) or 0 for found in trained) / runs for name in COUNTED}
@@ -85,7 +86,7 @@ def _settings(one: Recipe, other: Recipe) -> Iterator[str]:
             continue
         for name in sorted(ours.keys() | theirs.keys()):
             if name not in ABOUT_DATA and ours.get(name) != theirs.get(name):
-                yield f"{ours['kind']} {name}: {_said(ours.get(name))} against {_said(theirs.get(name))}"
+                yield f"{ours['kind']} {name}: {in_words(ours.get(name))} against {in_words(theirs.get(name))}"
 
 
 def _counts(one: Recipe, other: Recipe) -> Iterator[str]:
@@ -116,9 +117,3 @@ def _surroundings(one: Recipe, other: Recipe) -> Iterator[str]:
 
 def _numbers(seeds: frozenset[int]) -> str:
     return listed([str(seed) for seed in sorted(seeds)])
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_said(inner)}" for key, inner in value.items()) + "}"
-    return "the default" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from datatrial.effects import Contrast
 from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
@@ -90,6 +91,13 @@ def plural(n: int, noun: str, nouns: str = "") -> str:
 def _minus(text: str) -> str:
     plain = text.removeprefix("-") if float(text) == 0 else text  # no "−0.0"
     return plain.replace("-", "−")
+
+
+def in_words(value: Any) -> str:
+    """A setting's value, as a study has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {in_words(inner)}" for key, inner in value.items()) + "}"
+    return "the default" if value is None else str(value)
 
 
 def settings_said(settings: Mapping[str, float]) -> str:

@@ -40,7 +40,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             self.trainer._total_train_tokens = unlogged["tokens"]
             self.trainer._globalstep_last_logged = unlogged["last_logged"]
             self.trainer._tr_loss += unlogged["loss"]
-            self.trainer.tokens_at_once, self.trainer.halved = unlogged["at_once"], unlogged["halved"]
+            self.trainer.tokens_at_once = min(unlogged["at_once"], self.trainer.tokens_at_once)
+            self.trainer.halved = unlogged["halved"]
 
     def on_step_end(self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_: Any) -> None:
         due = [time.monotonic() - self.saved >= SECONDS]

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from datatrial.encoding import Example
     from datatrial.training._base import Stage
 
+FOLDER = "launch"  # in a step's scratch, for what its processes tell each other
 JOB, PROGRESS, ERROR = "job.pickle", "progress.json", "error.pickle"
 _LOOK_SECONDS = 0.2
 
@@ -34,10 +36,9 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
     """
     assert runtime.launch
     assert runtime.scratch
-    folder = runtime.scratch / "launch"
-    folder.mkdir(exist_ok=True)
-    for left in (PROGRESS, ERROR):
-        (folder / left).unlink(missing_ok=True)
+    folder = runtime.scratch / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     quiet = replace(runtime, progress=_nobody, others=None)
     job = pickle.dumps((stage, dict(inputs), out, quiet))  # apart, for it is read with this path only
     (folder / JOB).write_bytes(pickle.dumps((job, sys.path)))
@@ -82,7 +83,7 @@ def log_probs_together(
     if world == 1:
         return ours
     assert runtime.scratch
-    files = [runtime.scratch / f"{name}-{each}-of-{world}.json" for each in range(world)]
+    files = [runtime.scratch / FOLDER / f"{name}-{each}.json" for each in range(world)]
     written = files[rank].with_suffix(".new")
     written.write_text(json.dumps(ours))
     written.replace(files[rank])

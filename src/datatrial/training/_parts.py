@@ -66,7 +66,7 @@ class InParts(Trainer):  # type: ignore[misc]
         before = {name: len(values) for name, values in metrics.items()}
         loss, *rest = super().prediction_step(model, inputs, *further, **settings)
         for name, values in metrics.items():
-            if len(values) > before.get(name, 0) and name != "num_tokens":
+            if len(values) > before.get(name, 0) and not name.startswith(("num_", "min_", "max_")):
                 values[-1] *= share * batches
         return (loss * share * batches, *rest)
 

@@ -32,10 +32,12 @@ def main(folder: Path, parent: int) -> None:
         stage.train(inputs, out, runtime)
     except Exception as error:
         traceback.print_exc()
-        known = isinstance(error, DatatrialError)
-        said = error if known else ModelError(f"{type(error).__name__}: {first_line(error)}")
+        if not isinstance(error, DatatrialError):  # it may come of another process that was killed
+            said = f"{type(error).__name__}: {first_line(error)}"
+            error = ModelError(f"{said}; the step's log has what each process said")
+        reason = pickle.dumps(error)
         with suppress(FileExistsError), (folder / ERROR).open("xb") as file:
-            file.write(pickle.dumps(said))  # the first says why; others may only have lost it
+            file.write(reason)  # the first says why; others may only have lost it
         # Not through the interpreter's end, which would wait for the other processes.
         sys.stderr.flush()
         os._exit(1)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 WORTH = 0.95  # of a padded batch's tokens: one of which more would be left is read as it is
 _EVERYTHING = 2**62  # tokens: one pass, nothing kept of a prefix
-_TRIED = 8  # numbers of rows
+_TRIED = 8  # numbers of rows at most
+_NARROW = 512  # tokens: rows so wide are well filled by many short texts
 _ROOM = 1.05  # texts never fill all rows to the end
 
 
@@ -80,7 +81,7 @@ def packed(ids: torch.Tensor, mask: torch.Tensor, hidden: int) -> Pass:
     """The texts of a batch [texts, length], padded at their ends, as a single pass: that with the least to compute.
 
     Few long rows are filled best, but attention compares each token of a row with each. A token costs the matrices of
-    a block 24 · hidden² FLOPs and attention 4 · hidden · width (Kaplan et al. 2020, table 1), so 6 · hidden to width.
+    a block 24 · hidden² FLOPs and attention 4 · hidden · width, counted as in `estimates/compute.py`.
     """
     lengths = mask.sum(1).tolist()
     texts = (text[:length] for text, length in zip(ids.cpu().numpy(), lengths, strict=True))
@@ -88,8 +89,8 @@ def packed(ids: torch.Tensor, mask: torch.Tensor, hidden: int) -> Pass:
     trie = Trie([Branch(number, text, text) for number, text in enumerate(texts)])
     tokens, longest = trie.tokens(0, len(trie), 0), max(lengths)
     most = max(1, tokens // longest)
-    rows = range(max(1, most - _TRIED + 1), most + 1)
-    widths = {max(longest, math.ceil(_ROOM * tokens / number)) for number in rows}
+    rows = {round(number) for number in np.geomspace(1, most, min(most, _TRIED))}
+    widths = {max(longest, _NARROW), *(math.ceil(_ROOM * tokens / number) for number in rows)}
     found = (_in_rows(trie, width) for width in sorted(widths))
     return min(found, key=lambda one: one.tokens.size * (6 * hidden + one.tokens.shape[1]))
 
