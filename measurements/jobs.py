@@ -1,6 +1,6 @@
 """A study with one worker and with as many as `--jobs auto` starts, alternating, each time from the beginning.
 
-    python measurements/jobs.py studies/quickstart.yaml [--rounds 3] [--out measurements/results/jobs.md]
+    python measurements/jobs.py studies/quickstart.yaml ['seeds=[0,1]' …] [--rounds 3] [--out measurements/results/jobs.md]
 
 Prints the ratio of wall times of `datatrial run`, its median and range, and whether all adapters came out the same.
 """
@@ -18,20 +18,20 @@ from statistics import median
 from datatrial.engine.local import slots
 
 
-def timed(study: Path, jobs: str) -> tuple[float, dict[str, str]]:
+def timed(study: list[str], jobs: str) -> tuple[float, dict[str, str]]:
     """Wall seconds of a run into an empty store, and what its adapters are."""
     with tempfile.TemporaryDirectory() as store:
         start = time.monotonic()
-        command = [sys.executable, "-m", "datatrial.cli", "run", str(study), "--store", store, "--jobs", jobs]
+        command = [sys.executable, "-m", "datatrial.cli", "run", *study, "--store", store, "--jobs", jobs]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.monotonic() - start
-        files = Path(store).glob("results/**/adapter/adapter_model.safetensors")
+        files = Path(store).glob("**/adapter_model.safetensors")
         return seconds, {str(f.relative_to(store)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
+    parser.add_argument("study", nargs="+", help="and overrides")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> None:
         same = same and len(found["1"][1]) > 0 and found["1"][1] == found["auto"][1]
         print(f"round {number + 1}: {ratios[-1]:.2f}", file=sys.stderr, flush=True)
     lines = [
-        f"{date.today()}; {options.study.name}, {slots(None, 'auto')} workers against one, {options.rounds} rounds.",
+        f"{date.today()}; {' '.join(options.study)}, {slots(None, 'auto')} workers against one, {options.rounds} rounds.",
         "",
         f"Time with one worker over time with `--jobs auto`: **{median(ratios):.2f}** "
         f"({min(ratios):.2f}–{max(ratios):.2f}). All adapters the same, byte for byte: {'yes' if same else 'no'}.",
