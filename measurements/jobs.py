@@ -1,6 +1,6 @@
 """A study with one worker and with as many as `--jobs auto` starts, alternating, each time from the beginning.
 
-    python measurements/jobs.py studies/quickstart.yaml ['seeds=[0,1]' …] [--rounds 3] [--out measurements/results/jobs.md]
+    python measurements/jobs.py studies/quickstart.yaml ['seeds=[0,1]' …] [--rounds 3] [--out FILE]
 
 Prints the ratio of wall times of `datatrial run`, its median and range, and whether all adapters came out the same.
 """
@@ -41,8 +41,9 @@ def main() -> None:
         ratios.append(found["1"][0] / found["auto"][0])
         same = same and len(found["1"][1]) > 0 and found["1"][1] == found["auto"][1]
         print(f"round {number + 1}: {ratios[-1]:.2f}", file=sys.stderr, flush=True)
+    study, workers = " ".join(options.study), slots(None, "auto")
     lines = [
-        f"{date.today()}; {' '.join(options.study)}, {slots(None, 'auto')} workers against one, {options.rounds} rounds.",
+        f"{date.today()}; {study}, {workers} workers against one, {options.rounds} rounds.",
         "",
         f"Time with one worker over time with `--jobs auto`: **{median(ratios):.2f}** "
         f"({min(ratios):.2f}–{max(ratios):.2f}). All adapters the same, byte for byte: {'yes' if same else 'no'}.",

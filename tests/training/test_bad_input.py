@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datatrial.errors import ModelError
+from datatrial.errors import DataError, ModelError
 from datatrial.records import ModelRef
 from datatrial.training.sft import Sft
 from tests import tiny
@@ -59,3 +59,9 @@ def test_what_is_longer_than_the_window_is_cut_and_counted(base: Path, tmp_path:
     counts = tiny.summary(policy)
     assert (counts["max_length"], counts["truncated"], counts["examples"]) == (256, 4, 4)
     assert counts["dropped"] == {"the prompt alone has max_length tokens": 1}
+
+
+def test_prompts_that_fill_the_window_are_not_told_to_raise_max_length(base: Path, tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": "why " * 900}, {"role": "assistant", "content": "so"}]}]
+    with pytest.raises(DataError, match="the model reads 256 tokens at most: shorten the prompts"):
+        tiny.result(SFT, tmp_path, "a", policy=base, data=tiny.table(tmp_path / "d", "demonstrations", rows))

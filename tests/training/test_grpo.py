@@ -259,3 +259,13 @@ def test_one_reward_and_no_more_and_a_length_that_is_known() -> None:
 def test_rewards_are_counted() -> None:
     with pytest.raises(DataError, match="gave 1 rewards for 2 answers"):
         checked(lambda **_: [1.0], "short")(completions=["a", "b"])
+
+
+def test_a_reward_function_that_raises_is_named_with_its_line() -> None:
+    def divides(completions: list[str], **_: Any) -> list[float]:
+        return [1 / (len(text) - len(text)) for text in completions]
+
+    with pytest.raises(DataError, match=r"'divides' raised ZeroDivisionError: .* \(test_grpo.py, line \d+\)"):
+        checked(divides, "divides")(["a"])
+    with pytest.raises(DataError, match=r"'list' raised TypeError"):
+        checked(list, "list")(["a"])  # type: ignore[arg-type]

@@ -94,7 +94,9 @@ def test_a_reward_model_goes_on_from_dora(base: Path, tmp_path: Path) -> None:
 def test_another_variant_than_the_adapters_is_refused(base: Path, tmp_path: Path, name: str) -> None:
     data = tiny.demonstrations(tmp_path / "d")
     policy = tiny.result(sft(), tmp_path, "sft", policy=base, data=data)
-    with pytest.raises(ModelError, match=f"has {name} False, the study's lora True: .* set lora.{name} to match"):
+    with pytest.raises(
+        ModelError, match=f"has {name} False, this stage's lora {name} True: .* set lora.{name} to match"
+    ):
         tiny.result(sft(**{name: True}), tmp_path, "again", policy=policy, data=data)
 
 

@@ -219,7 +219,7 @@ def test_a_reward_model_is_no_policy(reward_model: Path, reward_pairs: Path, tmp
 
 def test_an_adapter_of_another_shape_is_refused(sft: Path, reward_pairs: Path, tmp_path: Path) -> None:
     stage = STILL.model_copy(update={"lora": STILL.lora.model_copy(update={"r": 4})})
-    with pytest.raises(ModelError, match=r"has r 8, the study's lora 4"):
+    with pytest.raises(ModelError, match=r"has r 8, this stage's lora r 4"):
         tiny.result(stage, tmp_path, "a", policy=sft, data=reward_pairs)
 
 

@@ -1,5 +1,6 @@
 """Settings that are picked by the loss on held-out examples."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from datatrial.errors import ModelError
 from datatrial.training.sft import Sft
 from datatrial.tuning.candidate import Candidate
-from datatrial.tuning.tuned import Tuned, picked
+from datatrial.tuning.tuned import Tuned, picked, took
 from tests import tiny
 
 STAGE = Sft(epochs=2, batch_size=4, max_length=64, held_out=0.25, tune={"learning_rate": (1e-6, 5e-3, 1e30)})
@@ -28,7 +29,16 @@ def test_every_combination_is_a_candidate() -> None:
     assert [tuple(one.values()) for one in stage.candidates] == [(1e-4, 4), (1e-4, 8), (1e-3, 4), (1e-3, 8)]
     assert stage.with_settings(stage.candidates[1]).batch_size == 8
     assert stage.with_settings(stage.candidates[1]).tune is None
+    assert repr(stage.with_settings({"batch_size": 8.0}).batch_size) == "8"  # as it comes back from a step
     assert Sft().candidates == []
+
+
+def test_what_the_candidates_took_is_added_up(tmp_path: Path) -> None:
+    for number, tokens in enumerate((100, None)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "training.json").write_text(json.dumps({"tokens_seen": tokens}))
+        (tmp_path / str(number) / "record.json").write_text(json.dumps({"seconds": 1.5}))
+    assert took([tmp_path / "0", tmp_path / "1"]) == {"seconds": 3.0, "tokens": 100}
 
 
 @pytest.mark.slow

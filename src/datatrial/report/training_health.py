@@ -68,7 +68,7 @@ def _memorized(training: Training) -> Iterator[str]:
 def _at_the_end(training: Training) -> Iterator[str]:
     for name, value in training.picked.get("settings", {}).items():
         tried = [one[name] for one in training.picked["candidates"]]
-        if min(tried) < max(tried) and value in (min(tried), max(tried)):
+        if len({*tried}) > 2 and value in (min(tried), max(tried)):  # of two, one is at an end always
             which = "lowest" if value == min(tried) else "highest"
             yield f"Of what was tried, the {which} {name} was best: try others beyond it."
 

@@ -147,7 +147,8 @@ class Stage(Family):
 
     def with_settings(self, settings: Mapping[str, float]) -> Self:
         """The same stage with other settings and nothing to pick."""
-        return self.model_copy(update={**settings, "tune": None})
+        whole = {name: int(value) if name == "batch_size" else value for name, value in settings.items()}
+        return self.model_copy(update={**whole, "tune": None})
 
     def identity(self) -> dict[str, Any]:
         from datatrial.training._trl_settings import TRACKING

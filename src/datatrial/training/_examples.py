@@ -79,7 +79,10 @@ def prepare(
     reasons = [reason_to_drop(example) for example in fitted]
     kept = [example for example, reason in zip(fitted, reasons, strict=True) if reason is None]
     if not kept:
-        hint = f"raise max_length (now {max_length})" if NO_ANSWER_LEFT in reasons else "check the data"
+        hint = "check the data"
+        if NO_ANSWER_LEFT in reasons:
+            window = f"the model reads {max_length} tokens at most: shorten the prompts"
+            hint = window if max_length < stage.max_length else f"raise max_length (now {max_length})"
         raise DataError(
             f"none of {len(whole)} rows can be trained on ({Counter(reasons).most_common(1)[0][0]}): {hint}"
         )

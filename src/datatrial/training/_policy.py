@@ -125,12 +125,13 @@ def refuse_other_shape(config: PeftConfig, lora: "Lora", base: "PreTrainedModel"
     }
     ours = {**lora.model_dump(), "rslora": lora.rslora, "dora": lora.dora}
     ours["target_modules"] = _adapted(base, lora.target_modules)
-    for name, value in theirs.items():
-        if value != ours[name]:
-            raise ModelError(
-                f"the adapter in {folder} has {name} {value}, the study's lora {ours[name]}: "
-                f"a stage goes on training the adapter it is given, so set lora.{name} to match"
-            )
+    other = [name for name, value in theirs.items() if value != ours[name]]
+    if other:
+        found, asked = (", ".join(f"{name} {of[name]}" for name in other) for of in (theirs, ours))
+        raise ModelError(
+            f"the adapter in {folder} has {found}, this stage's lora {asked}: a stage goes on training the adapter it "
+            f"is given, so set {', '.join(f'lora.{name}' for name in other)} to match"
+        )
 
 
 def _adapted(base: "PreTrainedModel", targets: "str | set[str] | list[str] | tuple[str, ...] | None") -> list[str]:

@@ -34,7 +34,8 @@ def main(folder: Path, parent: int) -> None:
         traceback.print_exc()
         if not isinstance(error, DatatrialError):  # it may come of another process that was killed
             said = f"{type(error).__name__}: {first_line(error)}"
-            error = ModelError(f"{said}; the step's log has what each process said")
+            other = "if another process was killed (most often for want of memory), this is but what came of it"
+            error = ModelError(f"{said}; {other}: the step's log has what each said")
         reason = pickle.dumps(error)
         with suppress(FileExistsError), (folder / ERROR).open("xb") as file:
             file.write(reason)  # the first says why; others may only have lost it

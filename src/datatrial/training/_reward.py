@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from datatrial.training._base import Stage
 
 
-class TokenizedRewardTrainer(MeanOverExamples, RewardTrainer):  # type: ignore[misc]
+class _EachCounts(RewardTrainer):  # type: ignore[misc]
+    """TRL's takes the mean of the processes' means, though they may have different numbers of comparisons."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, *_: Any) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        chosen, rejected = outputs.logits.detach().squeeze(-1).chunk(2)
+        margins = self.accelerator.gather(chosen - rejected)
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics["accuracy"][-1], metrics["margin"][-1] = (margins > 0).float().mean().item(), margins.mean().item()
+        return (loss, outputs) if return_outputs else loss
+
+
+class TokenizedRewardTrainer(MeanOverExamples, _EachCounts):
     """TRL's, which sees by their columns that examples are token ids already."""
 
     def __init__(self, **settings: Any):

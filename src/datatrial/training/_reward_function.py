@@ -6,6 +6,7 @@ import importlib.util
 import math
 import symtable
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,12 @@ def checked(function: Reward, name: str) -> Reward:
     """The same function, which says so when its rewards cannot be learned from."""
 
     def rewards(completions: Sequence[str], **columns: Any) -> list[float]:
-        found = list(function(completions=completions, **columns))
+        try:
+            found = list(function(completions=completions, **columns))
+        except Exception as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(line.filename).name}, line {line.lineno}"
+            raise DataError(f"the reward function {name!r} raised {type(error).__name__}: {error} ({where})") from error
         if len(found) != len(completions):
             raise DataError(f"the reward function {name!r} gave {len(found)} rewards for {len(completions)} answers")
         if wrong := [value for value in found if not _is_number(value)]:

@@ -39,10 +39,18 @@ class Tuned(Component):
         else:
             candidates = {CANDIDATE.format(number) for number in range(len(self.settings))}
             own = {name: path for name, path in inputs.items() if name not in candidates}
-            self.stage.model_copy(update=self.settings[best]).run(own, out, runtime)
+            self.stage.with_settings(self.settings[best]).run(own, out, runtime)
         told = {"settings": self.settings[best], "candidates": self.settings, "held_out_losses": losses}
+        told["took"] = took(folders)
         summary = {**read_json(out / "training.json"), "picked": told}
         (out / "training.json").write_text(json.dumps(summary, indent=2))
+
+
+def took(candidates: Sequence[Path]) -> dict[str, float]:
+    """What it took to train the candidates: seconds, and tokens trained on."""
+    records = [read_json(file) for folder in candidates if (file := folder / "record.json").exists()]
+    tokens = [read_json(folder / "training.json").get("tokens_seen") or 0 for folder in candidates]
+    return {"seconds": sum(record.get("seconds") or 0.0 for record in records), "tokens": sum(tokens)}
 
 
 def picked(losses: Sequence[float | None], settings: Sequence[Mapping[str, Any]]) -> int:

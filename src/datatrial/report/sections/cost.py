@@ -32,9 +32,23 @@ def body(findings: Findings) -> Markup:
     parts = {part: [step for step in steps if step.part == part] for part in dict.fromkeys(s.part for s in steps)}
     tokens = {"training": _trained(findings), "scoring": _scored(findings)}
     rows = [(part, len(of), _time(of), tokens.get(part, ""), _memory(of)) for part, of in parts.items()]
-    rows.append(("all", len(steps), _time(steps), "", _memory(steps)))
+    picking = _picking(findings)
+    if picking:
+        tried = sum(len(one["candidates"]) for one in picking)
+        seconds, trained = (sum(one.get("took", {}).get(name, 0) for one in picking) for name in ("seconds", "tokens"))
+        told = duration(seconds), f"{count(trained)} trained on"
+        rows.append(("training, to pick settings", tried, *told, ""))
+    whole = sum(step.seconds for step in steps) + sum(one.get("took", {}).get("seconds", 0) for one in picking)
+    rows.append(("all", sum(row[1] for row in rows), duration(whole), "", _memory(steps)))
     hours = sum(step.seconds for step in steps if step.memory.get("gpu")) / 3600
     return render("cost.html", rows=rows, gpu_hours=hours, arms=arm_costs(findings))
+
+
+def _picking(findings: Findings) -> list[dict[str, Any]]:
+    """How settings were picked, each once: candidates are trained with the first seed and serve the others."""
+    results = {findings.inputs[stage.input] for stage in findings.settings.stages}
+    copies = [path for path in results if record_of(path).get("recipe", {}).get("task", {}).get("first_seed")]
+    return [read_json(path / "training.json")["picked"] for path in copies]
 
 
 def arm_costs(findings: Findings) -> list[ArmCost]:
