@@ -35,6 +35,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_: Any
     ) -> None:
         if self.found:
+            print(f"going on from {self.found.name}", flush=True)  # in the step's log
             unlogged = read_json(self.found / _UNLOGGED)
             self.trainer._metrics["train"].update(unlogged["metrics"])
             self.trainer._total_train_tokens = unlogged["tokens"]
