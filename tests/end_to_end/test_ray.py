@@ -69,7 +69,7 @@ def digests_and_times(store: Path) -> dict[str, int]:
 
 def test_a_study_that_loses_a_node_in_the_middle_of_training_ends_with_the_same_numbers(cluster, tiny, tmp_path):
     # Long enough that the node dies in the middle, and on a node of its own.
-    long = {"sft": {"learning_rate": 1e-3, "epochs": 20}}
+    long = {"sft": {"learning_rate": 1e-3, "epochs": 12}}
     smaller(tiny, training=long, resources={"training": {"custom": {"trainer": 1}}})
     loses = LosesItsTrainer(cluster)
     on_ray = run(tiny, tmp_path / "ray", device="cpu", executor="ray", listen=loses)
@@ -93,7 +93,7 @@ def test_a_study_runs_on_a_ray_of_its_own_over_a_remote_store_that_any_machine_r
     ran = datatrial("run", tiny, "--executor", "ray", *where, DATATRIAL_CACHE="one", RAY_ADDRESS="local")
     assert "Ray's dashboard: http://" in ran.stderr
     assert "careful" in ran.stdout
-    assert list((tmp_path / "bucket" / "studies").glob("report/*/report.html"))
+    assert list((tmp_path / "bucket" / "studies").rglob("report.html"))
 
     def elsewhere(*command):
         return datatrial(*command, *where, DATATRIAL_CACHE="another").stdout
