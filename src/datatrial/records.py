@@ -5,6 +5,7 @@ A data set is a Parquet file of rows in one of five forms (`FORMS`); `effects` h
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
@@ -224,6 +225,20 @@ class PartOfStudy:
 
 
 Progress = Callable[[float, float, str], None]  # told what is done, the total, and what is counted
+
+
+def seldom(progress: Callable[[float, float, str], object], seconds: float = 0.2) -> Progress:
+    """The same, told at most once in so many seconds, and at the end."""
+    last = 0.0
+
+    def told(done: float, total: float, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds or done >= total:
+            last = now
+            progress(done, total, what)
+
+    return told
 
 
 def _silent(done: float, total: float, what: str) -> None:

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datatrial.errors import DatatrialError
-from datatrial.records import Others, Runtime
+from datatrial.records import Others, Runtime, seldom
 
 if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
 
-PROGRESS_SECONDS = 0.2  # at most one progress message in this time
 TAIL_LINES = 15  # of a dead worker's log
 
 
@@ -85,25 +84,12 @@ def build(
     """Do a step, with all that is printed in its log; how it ended."""
     with store.logged(work), _output_to(store.log(work)):
         try:
-            store.build(work, Runtime(device, _Progress(tell), store.root / "cache", others=others))
+            progress = seldom(lambda done, total, what: tell(Reply("progress", what, done, total)))
+            store.build(work, Runtime(device, progress, store.root / "cache", others=others))
             return Reply("done")
         except Exception as error:
             traceback.print_exc()
             return Reply("failed", explain(error))
-
-
-class _Progress:
-    """Tells of progress, not too often."""
-
-    def __init__(self, tell: Callable[[Reply], object]):
-        self.tell = tell
-        self.last = 0.0
-
-    def __call__(self, done: float, total: float, what: str) -> None:
-        now = time.monotonic()
-        if now - self.last >= PROGRESS_SECONDS or done >= total:
-            self.last = now
-            self.tell(Reply("progress", what, done, total))
 
 
 def explain(error: BaseException) -> str:

@@ -46,11 +46,8 @@ def opened(
     ref = ModelRef.read(inputs["policy"])
     base = Path(ref.weights)
     tokenizer, longest = load_tokenizer(base), longest_input(read_config(base))
-    return (
-        ref,
-        tokenizer,
-        prepare(Table.read(inputs["data"]), tokenizer, stage, answers, longest, inputs.get("reference")),
-    )
+    table, reference = Table.read(inputs["data"]), inputs.get("reference")
+    return ref, tokenizer, prepare(table, tokenizer, stage, answers, longest, reference)
 
 
 def prepare(

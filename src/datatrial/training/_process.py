@@ -9,12 +9,12 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datatrial.errors import DatatrialError, ModelError, first_line
+from datatrial.records import seldom
 from datatrial.training._launch import ERROR, JOB, PROGRESS
-
-_TELL_SECONDS = 0.2
 
 
 def main(folder: Path, parent: int) -> None:
@@ -27,7 +27,7 @@ def main(folder: Path, parent: int) -> None:
 
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if os.environ["RANK"] == "0":
-        runtime = replace(runtime, progress=_Progress(folder / PROGRESS))
+        runtime = replace(runtime, progress=seldom(partial(_write_down, folder / PROGRESS)))
     try:
         stage.train(inputs, out, runtime)
     except Exception as error:
@@ -44,20 +44,10 @@ def main(folder: Path, parent: int) -> None:
         os._exit(1)
 
 
-class _Progress:
-    """Writes progress to a file, not too often."""
-
-    def __init__(self, file: Path):
-        self.file = file
-        self.last = 0.0
-
-    def __call__(self, done: float, total: float, what: str) -> None:
-        now = time.monotonic()
-        if now - self.last >= _TELL_SECONDS or done >= total:
-            self.last = now
-            written = self.file.with_suffix(".new")
-            written.write_text(json.dumps([done, total, what]))
-            written.replace(self.file)
+def _write_down(file: Path, *told: object) -> None:
+    written = file.with_suffix(".new")
+    written.write_text(json.dumps(told))
+    written.replace(file)
 
 
 def _leave_with(parent: int) -> None:
