@@ -1,6 +1,7 @@
 """What the report says of controls, of sweeps, and of what else two arms differ in."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,8 +13,10 @@ from datatrial.report._findings import Findings
 from datatrial.report.analysis import Analysis
 from datatrial.report.confounds import Recipe, confounds, recipes
 from datatrial.report.page import ReportVariant
+from datatrial.report.sections import cost
 from datatrial.report.sections.controls import Row, _sentence
 from datatrial.report.sections.sweeps import Sweep, enough
+from datatrial.report.wording import count, duration
 from tests.report.fiction import Fiction
 
 UNDETECTED = "no detectable difference"
@@ -95,6 +98,24 @@ def test_what_copied_a_candidate_tells_no_device_and_its_settings_are_those_pick
     found = recipes(Findings.read(fiction.report(), fiction.inputs))["careless"]
     assert found.devices == {"cuda"}
     assert found.stages == ({**SGD, "learning_rate": 1e-2},)
+
+
+def test_the_cost_has_what_picking_took_once_for_all_seeds(fiction: Fiction) -> None:
+    took = {"seconds": 7200.0, "tokens": 1234}
+    picked = {"settings": {"learning_rate": 1e-2}, "candidates": [{}, {}, {}], "took": took}
+    for stage in fiction.stages:
+        if (stage.arm, stage.stage) == ("careless", "sft"):
+            folder = fiction.inputs[stage.input]
+            record, counts = read_json(folder / "record.json"), read_json(folder / "training.json")
+            record["recipe"]["task"] = {"kind": "tuned", "stage": SGD, "first_seed": stage.seed == 0}
+            (folder / "record.json").write_text(json.dumps(record))
+            (folder / "training.json").write_text(json.dumps({**counts, "picked": picked}))
+    shown = cost.body(Findings.read(fiction.report(), fiction.inputs))
+    [row] = [row for row in str(shown).split("<tr>") if "to pick settings" in row]
+    cells = re.findall(r'<td class="num">(.*?)</td>', row)
+    assert cells[0] == "3"
+    assert cells[1] == duration(7200.0)
+    assert cells[2] == f"{count(1234)} trained on"
 
 
 def contrast(arm: str, verdict: str, endpoint: str = "facts") -> Contrast:

@@ -107,6 +107,19 @@ def test_loss_metrics_and_gradients_are_those_of_trl(base: Path, tmp_path: Path,
         assert values == pytest.approx(expected_metrics[name], abs=1e-4)
 
 
+def test_of_reward_models_each_comparison_of_every_process_counts_once(base: Path, tmp_path: Path) -> None:
+    """As if another process had two comparisons beside the one here, both told right by a margin of 3."""
+    trainer, _ = trainers("reward", base, tmp_path, drawn(1))
+    step(trainer)
+    [alone] = trainer._metrics["train"]["margin"]
+    gather = trainer.accelerator.gather
+    trainer.accelerator.gather = lambda ours: torch.cat([gather(ours).reshape(-1), torch.tensor([3.0, 3.0])])
+    step(trainer)
+    metrics = trainer._metrics["train"]
+    assert metrics["margin"][-1] == pytest.approx((alone + 6) / 3, abs=1e-5)
+    assert metrics["accuracy"][-1] == pytest.approx(((alone > 0) + 2) / 3, abs=1e-5)
+
+
 @pytest.mark.parametrize("name", ["gemma3", "gpt2", "qwen3-moe"])
 def test_other_architectures_get_the_states_of_padded_batches(name: str) -> None:
     model = zoo.model(name)
