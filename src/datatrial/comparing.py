@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from datatrial.component import did_you_mean
 from datatrial.effects import Contrast, EvaluationRun
 from datatrial.engine.remote import store_at
-from datatrial.engine.step import Step, upstream_first
-from datatrial.engine.store import Store, differences
+from datatrial.engine.step import Step, differences, upstream_first
+from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError
 from datatrial.planner import plan
 from datatrial.records import Runtime

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from datatrial.component import did_you_mean
-from datatrial.engine.step import Step
-from datatrial.engine.store import Store, differences
+from datatrial.engine.step import Step, differences
+from datatrial.engine.store import Record, Store
 from datatrial.errors import DatatrialError
 from datatrial.steps import Plan
 
@@ -37,11 +37,11 @@ def explanation(step: Step, store: Store) -> Iterator[str]:
 
 
 def _changes(step: Step, store: Store, indent: str) -> Iterator[str]:
-    nearest = store.nearest(step)
-    if nearest is None:
+    found = nearest(step, store)
+    if found is None:
         yield f"{indent}{step.label} is new: the store has no result of kind {step.task.kind}"
         return
-    digest, record = nearest
+    digest, record = found
     yield f"{indent}{step.label} differs from {record['label']!r} ({digest}) in:"
     for part in ("task", "externals"):
         for line in differences(record["recipe"].get(part, {}), step.recipe[part]):
@@ -55,3 +55,12 @@ def _changes(step: Step, store: Store, indent: str) -> Iterator[str]:
         else:
             yield f"{indent}  input {name}:"
             yield from _changes(dep, store, indent + "    ")
+
+
+def nearest(step: Step, store: Store) -> tuple[str, Record] | None:
+    """The result of the same kind whose recipe differs least."""
+    return min(
+        store.records(step.task.kind),
+        key=lambda found: len(differences(found[1]["recipe"], step.recipe)),
+        default=None,
+    )

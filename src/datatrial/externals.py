@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from datatrial.engine.store import file_digest
 from datatrial.errors import DataError
+from datatrial.files import file_digest, write_at_once
 from datatrial.hub import HubExternal
 from datatrial.records import HubFiles, LocalFiles, Needs, WebFile, read_json
 from datatrial.web import WebExternal, digest_of
@@ -92,7 +92,7 @@ class Lock:
         self.commits[self.key(needs)] = commit
         if self.path:
             try:
-                _replace(self.path, json.dumps(self.commits, indent=2, sort_keys=True) + "\n")
+                write_at_once(self.path, json.dumps(self.commits, indent=2, sort_keys=True) + "\n")
             except OSError as error:
                 raise DataError(f"cannot write {self.path}, which keeps the hub's commits: {error.strerror}") from error
 
@@ -156,7 +156,7 @@ class Resolver:
             known[key] = [*seen, file_digest(path)]
             with suppress(OSError):  # only costs the time to read the file again
                 self.remembered.parent.mkdir(parents=True, exist_ok=True)
-                _replace(self.remembered, json.dumps(known))
+                write_at_once(self.remembered, json.dumps(known))
         return str(known[key][2])
 
 
@@ -187,13 +187,6 @@ def _remembered(file: Path) -> dict[str, list[int | str]]:
     except (OSError, ValueError):  # it only spares reading large files again
         return {}
     return known
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file at once, so that no reader finds half of it."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(file)
 
 
 def default_hub_root() -> Path | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datatrial.engine.store import differences
+from datatrial.engine.step import differences
 from datatrial.imported import ASKED, SETTINGS
 from datatrial.records import read_json
 

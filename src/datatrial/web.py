@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from datatrial.engine.store import file_digest
 from datatrial.errors import DataError
+from datatrial.files import file_digest
 from datatrial.hub_errors import NO_CONNECTION, disk_trouble
 from datatrial.records import WebFile
 

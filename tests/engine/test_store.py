@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from datatrial.engine.step import Step
-from datatrial.engine.store import Store, differences
+from datatrial.engine.step import Step, differences
+from datatrial.engine.store import Store
 from datatrial.errors import StoreError
+from datatrial.explain import nearest
 from datatrial.records import Runtime
 from tests.engine.tasks import Content, Fail, GoOn, Write
 
@@ -97,9 +98,9 @@ def test_the_nearest_record_is_the_one_that_differs_least(store):
     for old in (step("one", "1"), step("two", "2")):
         (store.root / "x").mkdir(exist_ok=True)
         store.build(store.work(Step(old.task)), Runtime())
-    nearest = store.nearest(Step(Write("two")))
-    assert nearest is not None
-    assert nearest[1]["recipe"]["task"]["text"] == "two"
+    found = nearest(Step(Write("two")), store)
+    assert found is not None
+    assert found[1]["recipe"]["task"]["text"] == "two"
 
 
 def test_differences_name_each_changed_setting():

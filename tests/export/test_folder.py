@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from datatrial.engine.store import file_digest
 from datatrial.errors import StoreError
 from datatrial.export import adapters, figures, findings, folder, lm_eval, tables
 from datatrial.export.folder import export
+from datatrial.files import file_digest
 from datatrial.records import read_json
 
 PARTS = (tables, findings, figures, lm_eval, adapters)

@@ -21,6 +21,7 @@ MARKS = {
     "skipped": ("–", "yellow"),
     "retried": ("↻", "yellow"),
     "held": ("!", "yellow"),
+    "damaged": ("!", "yellow"),
 }
 
 
@@ -32,6 +33,7 @@ class Estimate:
     """
 
     def __init__(self, steps: Sequence[Step], store: Store):
+        self.of_all = {step.digest: step.task.kind for step in steps}
         self.kinds = {step.digest: step.task.kind for step in steps if not store.has(step)}  # of what is not done
         self.waiting = Counter(self.kinds.values())
         self.running: dict[str, str] = {}  # kinds
@@ -48,7 +50,10 @@ class Estimate:
         self.finished[kind] += 1
 
     def note(self, event: Event) -> None:
-        if event.change == "started":
+        if event.change == "damaged":  # so it is to be done, after all
+            self.kinds[event.digest] = self.of_all[event.digest]
+            self.waiting[self.of_all[event.digest]] += 1
+        elif event.change == "started":
             self.started[event.digest] = time.monotonic()
             self.share_done.pop(event.digest, None)
             kind = self.kinds.get(event.digest)  # none of a summary over fewer steps than planned
@@ -108,7 +113,8 @@ class ProgressDisplay:
         elif event.change == "progress":
             count = f"{event.done:,.0f}/{event.total:,.0f} {event.message}" if event.total else event.message
             self.progress.update(self.bars[step.digest], completed=event.done, total=event.total or None, count=count)
-        elif event.change in ("retried", "held"):
+        elif event.change in ("damaged", "retried", "held"):
+            self.total += event.change == "damaged"
             self._print(MARKS[event.change], " ", step.label)
             self._print(f"  {event.message}")
         else:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import Any
 from filelock import FileLock
 
 from datatrial.engine.step import Step
-from datatrial.engine.store import Record, Store, Work, file_digest
+from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
+from datatrial.files import file_digest
 from datatrial.records import ModelRef, Runtime, read_json
 
 LOG_SECONDS = 10.0  # between two copies of the log of a step that runs
@@ -28,8 +29,13 @@ UNSENT = "unsent"  # folder of names of results that were made here and are not 
 
 
 def store_at(place: str | Path) -> Store:
-    """The store in a folder, or the one at a URL."""
-    return RemoteStore(str(place)) if "://" in str(place) else Store(Path(place))
+    """The store in a folder, or the one at a URL.
+
+    Raises: StoreError when another version of datatrial wrote it in a format that this one does not know.
+    """
+    store = RemoteStore(str(place)) if "://" in str(place) else Store(Path(place))
+    store.check_format()
+    return store
 
 
 class RemoteStore(Store):
@@ -78,8 +84,22 @@ class RemoteStore(Store):
         try:
             system.pipe_file(probe, b"")
             system.rm_file(probe)
+            if not system.exists(f"{base}/store.json"):
+                system.pipe_file(f"{base}/store.json", (self.root / "store.json").read_bytes())
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.url}: {error}; name another with --store") from error
+
+    def check_format(self) -> None:
+        system, base = self._files
+        try:
+            self._check_format(system.cat_file(f"{base}/store.json"))
+        except FileNotFoundError:
+            return  # of before there were formats, or no store yet
+        except OSError as error:
+            raise StoreError(f"cannot read the store {self.url}: {error}") from error
+
+    def check(self, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
+        yield from ()  # a result is compared with its checksums when it is fetched
 
     def mark(self) -> str:
         return ""  # a URL means the same store everywhere

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal, Protocol
@@ -10,12 +10,14 @@ from typing import Literal, Protocol
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, Work
 
-Change = Literal["cached", "started", "held", "progress", "retried", "done", "failed", "skipped"]
+Change = Literal["damaged", "cached", "started", "held", "progress", "retried", "done", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a step; `message` says why it failed or cannot begin, or what its progress counts."""
+    """Something that happened to a step; `message` says why it failed or cannot begin, what is wrong with the result
+    it had, or what its progress counts.
+    """
 
     change: Change
     digest: str
@@ -56,16 +58,34 @@ Listener = Callable[[Event, Step], None]
 
 
 def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listener) -> Outcome:
-    """Build every step below the goals that the store lacks; a failed step stops only what depends on it."""
+    """Build every step below the goals that the store lacks; a failed step stops only what depends on it.
+
+    A result that is not what was written counts as lacking.
+    """
     steps = {step.digest: step for step in upstream_first(*goals)}
-    outcome = Outcome(cached={digest for digest, step in steps.items() if store.has(step)})
-    missing = []
-    for digest, step in steps.items():
-        if digest in outcome.cached:
-            listen(Event("cached", digest), step)
-        else:
-            missing.append(step)
-    waiting = _Waiting(missing)
+    outcome = Outcome(cached=_sound(steps, store, listen))
+    waiting = _Waiting([step for digest, step in steps.items() if digest not in outcome.cached])
+    try:
+        _go_through(waiting, steps, outcome, store, executor, listen)
+    finally:
+        store.integrity.keep()
+    return outcome
+
+
+def _sound(steps: Mapping[str, Step], store: Store, listen: Listener) -> set[str]:
+    """The digests of the steps whose results are there, and what was written."""
+    there = {digest: step for digest, step in steps.items() if store.has(step)}
+    for step, damage in store.check(list(there.values())):
+        del there[step.digest]
+        listen(Event("damaged", step.digest, damage), step)
+    for digest, step in there.items():
+        listen(Event("cached", digest), step)
+    return set(there)
+
+
+def _go_through(
+    waiting: "_Waiting", steps: Mapping[str, Step], outcome: Outcome, store: Store, executor: Executor, listen: Listener
+) -> None:
     in_flight = 0
     while waiting.ready or in_flight:
         while waiting.ready and in_flight < executor.slots:
@@ -87,7 +107,6 @@ def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listene
                 for below in waiting.failed(event.digest):
                     outcome.skipped[below] = reason
                     listen(Event("skipped", below, reason), steps[below])
-    return outcome
 
 
 class _Waiting:

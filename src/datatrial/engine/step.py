@@ -49,9 +49,7 @@ class Step:
 
     @cached_property
     def digest(self) -> str:
-        # No default=str: a value that cannot be written exactly must fail, not fork the cache.
-        text = json.dumps(self.recipe, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(self.recipe)
 
     @property
     def name(self) -> str:
@@ -61,6 +59,13 @@ class Step:
     def key(self) -> str:
         """Where its result lies in a store."""
         return f"{self.task.kind}/{self.digest}"
+
+
+def digest_of(recipe: Mapping[str, Any]) -> str:
+    """What identifies a result: 16 hexadecimal digits."""
+    # No default=str: a value that cannot be written exactly must fail, not fork the cache.
+    text = json.dumps(recipe, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def upstream_first(*goals: Step) -> Iterator[Step]:
@@ -77,3 +82,14 @@ def upstream_first(*goals: Step) -> Iterator[Step]:
 
     for goal in goals:
         yield from visit(goal)
+
+
+def differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """What changed between two recipes, one line per setting: `task.learning_rate: 0.001 -> 0.01`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(f"{at}.{key}" if at else key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(f"{at}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
+    else:
+        return [] if old == new else [f"{at}: {json.dumps(old)} -> {json.dumps(new)}"]
+    return [line for place, a, b in pairs for line in differences(a, b, place)]

@@ -1,14 +1,15 @@
 """Results on disk: one folder per digest, `<store>/<kind>/<digest>/`, complete or absent."""
 
-import hashlib
 import json
 import os
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,12 +17,16 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from datatrial.engine.environment import environment, memory_peak, reset_memory_peak
+from datatrial.engine.integrity import RUNS, Integrity
 from datatrial.engine.step import External, Step, Task
 from datatrial.errors import StoreError
+from datatrial.files import file_digest, settle, settle_folder, write_at_once
 from datatrial.records import Resources, Runtime, read_json
 
 Record = dict[str, Any]
-RUNS = "runs"  # a folder of a result with logs of its making: times are in them and in their names, so no checksums
+FORMAT = 1  # of what lies in a store; raise it when older versions would misread what newer ones write
+VISIBLE_SECONDS = 60.0  # for a result to be seen, where a file system shows late what another machine wrote
+WAITING_SECONDS = 30.0  # between two signs of life while another run builds the same step
 
 
 @dataclass(frozen=True)
@@ -47,27 +52,63 @@ class Work:
 
 
 class Store:
-    """Where results live. Folders beside the kinds: `logs/` of steps, `locks/`, `cache/`, which may be deleted, and
-    `scratch/`, which holds what steps that were interrupted go on from.
+    """Where results live. Folders beside the kinds: `logs/` of steps, `locks/`, `cache/`, which may be deleted,
+    `scratch/`, which holds what steps that were interrupted go on from, and `damaged/`, results that were set aside.
     """
 
     def __init__(self, root: Path):
         self.root = Path(root).absolute()
 
-    def open(self) -> None:
-        """Make sure that results can be written.
+    @cached_property
+    def integrity(self) -> Integrity:
+        return Integrity(self.root / "cache" / "sound.json")
 
-        Raises: StoreError naming the folder when they cannot.
+    def open(self) -> None:
+        """Make sure that results can be written, and by nobody who could not be trusted with what is made of them.
+
+        Raises: StoreError naming the folder when they cannot, or when all users of the machine can write there.
         """
         try:
-            for folder in ("logs", "locks", "cache"):
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            self._make()
             probe = self.root / "locks" / f"writable-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"cannot write to the store {self.root}: {reason}; name another with --store") from error
+        if self.root.stat().st_mode & stat.S_IWOTH:
+            raise StoreError(
+                f"every user of this machine can write to the store {self.root}, and so choose what later steps load: "
+                f"`chmod o-w {self.root}`, or name a folder of your own with --store"
+            )
+
+    def _make(self) -> None:
+        if not self.root.exists():
+            self.root.mkdir(parents=True)
+            self.root.chmod(self.root.stat().st_mode & ~stat.S_IWOTH)  # whatever the umask lets through
+        for folder in ("logs", "locks", "cache"):
+            (self.root / folder).mkdir(exist_ok=True)
+        if not (self.root / "store.json").exists():
+            write_at_once(self.root / "store.json", json.dumps({"format": FORMAT}))
+
+    def check_format(self) -> None:
+        """Make sure that this version can read what is there; a store of before there were formats has the first.
+
+        Raises: StoreError when it was written by a later version that writes another format.
+        """
+        with suppress(FileNotFoundError):
+            self._check_format((self.root / "store.json").read_bytes())
+
+    def _check_format(self, text: bytes) -> None:
+        try:
+            found = json.loads(text)["format"]
+        except (ValueError, TypeError, KeyError):
+            raise StoreError(f"{self}/store.json cannot be read: is this a store? If it is, delete that file") from None
+        if found != FORMAT:
+            raise StoreError(
+                f"the store {self} has format {found}, and this version of datatrial reads {FORMAT}: use the version "
+                "that wrote it, or another store"
+            )
 
     def __str__(self) -> str:
         return str(self.root)
@@ -135,6 +176,8 @@ class Store:
     def note_success(self, step: Step) -> None:
         """Take note that the step has a result now, and forget that it failed."""
         self.log(step).with_suffix(".failed").unlink(missing_ok=True)
+        with suppress(OSError):  # where it is not seen yet, it is read again by a later run
+            self.integrity.note(step.key, self.root / step.key)
 
     def failure(self, step: Step) -> str | None:
         """Why the step failed when it was last tried; None if it did not."""
@@ -179,12 +222,13 @@ class Store:
 
     @contextmanager
     def _locked(self, work: Work, runtime: Runtime) -> Iterator[None]:
-        lock = FileLock(self._lock(work))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            runtime.progress(0, 0, "waiting for another run")
-            lock.acquire()
+        lock, seconds = FileLock(self._lock(work)), 0.0
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=seconds)
+            except Timeout:
+                runtime.progress(0, 0, "waiting for another run")
+                seconds = WAITING_SECONDS
         try:
             yield
         finally:
@@ -196,7 +240,7 @@ class Store:
         part.mkdir(parents=True)
         started, clock = datetime.now(UTC), time.monotonic()
         reset_memory_peak()
-        inputs = {name: self.at(key) for name, key in work.inputs.items()}
+        inputs = {name: _seen(self.at(key)) for name, key in work.inputs.items()}
         located = {name: external.locate() for name, external in work.externals.items()}
         work.task.run({**inputs, **located}, part, runtime)
         record: Record = {
@@ -212,41 +256,48 @@ class Store:
             "files": {str(f.relative_to(part)): file_digest(f) for f in _files(part)},
         }
         (part / "record.json").write_text(json.dumps(record, indent=2, sort_keys=True))
+        settle(part)
         shutil.rmtree(final, ignore_errors=True)  # without a record it is no result
         part.rename(final)
+        settle_folder(final.parent)
+        _seen(final)
+
+    def check(self, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
+        """Those of these steps whose results are damaged, with what is wrong; they are set aside."""
+        for step in steps:
+            folder = self.root / step.key
+            if found := self.integrity.damage(step.key, folder):
+                yield step, f"{found}; it is made again, and what was there is in {self._set_aside(folder)}"
+
+    def _set_aside(self, folder: Path) -> Path:
+        aside = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        return aside
 
     def records(self, kind: str) -> Iterator[tuple[str, Record]]:
         """Every complete result of a kind: its digest and its record."""
         for path in sorted(self.root.glob(f"{kind}/[!.]*/record.json")):
-            yield path.parent.name, read_json(path)
+            with suppress(OSError, ValueError):  # damaged: a run will say so
+                yield path.parent.name, read_json(path)
 
-    def nearest(self, step: Step) -> tuple[str, Record] | None:
-        """The result of the same kind whose recipe differs least: it answers "why does this run again?"."""
-        return min(
-            self.records(step.task.kind),
-            key=lambda found: len(differences(found[1]["recipe"], step.recipe)),
-            default=None,
-        )
+
+def _seen(folder: Path) -> Path:
+    """The folder of a result that was made, here or by another machine.
+
+    Raises: StoreError when it cannot be seen, even after a while.
+    """
+    until = time.monotonic() + VISIBLE_SECONDS
+    while not (folder / "record.json").exists():
+        if time.monotonic() > until:
+            raise StoreError(
+                f"{folder} was made and is not there: the file system lost it, or somebody removed it; run again"
+            )
+        time.sleep(0.1)
+    return folder
 
 
 def _files(result: Path) -> list[Path]:
     """The files of a result that are the same whenever it is made."""
     files = (path for path in sorted(result.rglob("*")) if path.is_file())
     return [path for path in files if path.relative_to(result).parts[0] != RUNS]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def differences(old: Any, new: Any, at: str = "") -> list[str]:
-    """What changed between two recipes, one line per setting: `task.learning_rate: 0.001 -> 0.01`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        pairs = [(f"{at}.{key}" if at else key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = [(f"{at}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
-    else:
-        return [] if old == new else [f"{at}: {json.dumps(old)} -> {json.dumps(new)}"]
-    return [line for place, a, b in pairs for line in differences(a, b, place)]

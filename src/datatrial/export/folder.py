@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from datatrial import __version__
-from datatrial.engine.store import file_digest
 from datatrial.errors import StoreError
 from datatrial.export._finished import Finished
+from datatrial.files import file_digest
 from datatrial.records import read_json
 from datatrial.results import Results
 

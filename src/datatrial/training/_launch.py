@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datatrial.errors import ModelError
+from datatrial.files import write_at_once
 from datatrial.records import Launch, Others, Runtime
 from datatrial.reference_log_probs import LogProbs, log_probs_of
 
@@ -84,9 +85,7 @@ def log_probs_together(
         return ours
     assert runtime.scratch
     files = [runtime.scratch / FOLDER / f"{name}-{each}.json" for each in range(world)]
-    written = files[rank].with_suffix(".new")
-    written.write_text(json.dumps(ours))
-    written.replace(files[rank])
+    write_at_once(files[rank], json.dumps(ours))
     while not all(file.exists() for file in files):  # should one of them fail, this one is ended
         time.sleep(_LOOK_SECONDS)
     shares = [json.loads(file.read_text()) for file in files]

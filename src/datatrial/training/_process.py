@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from datatrial.errors import DatatrialError, ModelError, first_line
+from datatrial.files import write_at_once
 from datatrial.records import seldom
 from datatrial.training._launch import ERROR, JOB, PROGRESS
 
@@ -45,9 +46,7 @@ def main(folder: Path, parent: int) -> None:
 
 
 def _write_down(file: Path, *told: object) -> None:
-    written = file.with_suffix(".new")
-    written.write_text(json.dumps(told))
-    written.replace(file)
+    write_at_once(file, json.dumps(told))
 
 
 def _leave_with(parent: int) -> None:

@@ -1,0 +1,45 @@
+"""Files that are whole: written at once, kept through a loss of power, and known by their checksums."""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_at_once(file: Path, text: str) -> None:
+    """Write a file so that no reader, and no interruption, finds half of it."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def settle(folder: Path) -> None:
+    """Have a folder and all below it on the disk itself, so that it outlives a loss of power.
+
+    Raises: OSError when the disk cannot take it, which on some file systems only shows here.
+    """
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir():
+            settle_folder(path)
+        elif path.is_file():
+            _settle(path)
+
+
+def settle_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk itself, where the file system does that."""
+    with suppress(OSError):
+        _settle(folder)
+
+
+def _settle(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
