@@ -267,6 +267,14 @@ class Launch:
         return stage if isinstance(stage, int) else 0
 
 
+@dataclass(frozen=True)
+class CheckpointEvery:
+    """How often a stage saves where it stands while it trains."""
+
+    seconds: float = 120.0
+    steps: int | None = None  # optimizer steps, instead
+
+
 class Others(Protocol):
     """The other machines of a step that runs on several, as the first of them sees them."""
 
@@ -294,6 +302,7 @@ class Runtime:
     scratch: Path | None = None
     launch: Launch | None = None  # None: in this process alone
     others: Others | None = None  # where `launch` is for several machines
+    checkpoint_every: CheckpointEvery = CheckpointEvery()
 
 
 @dataclass(frozen=True)
@@ -305,6 +314,7 @@ class Resources:
     memory: int = 0  # bytes to reserve; 0: none in particular
     custom: Mapping[str, float] = field(default_factory=dict)  # by the names that the cluster gives them
     launch: Launch | None = None  # of a training step, in several processes
+    checkpoint_every: CheckpointEvery = CheckpointEvery()  # of a training step
 
 
 def read_json(path: Path) -> Any:

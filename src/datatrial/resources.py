@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from datatrial.component import Settings
 from datatrial.errors import first_line
-from datatrial.records import Launch, Resources
+from datatrial.records import CheckpointEvery, Launch, Resources
 
 OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}  # Ray's names for what has a key here
 
@@ -129,6 +129,23 @@ class Launching(Settings):
         fsdp = self.fsdp.model_dump(exclude_none=True) if self.fsdp else None
         whole = Launch(self.num_processes, fsdp, self.deepspeed, self.num_machines)
         return whole if self.num_processes > 1 else None
+
+
+class Checkpoints(Settings):
+    """How often a stage saves where it stands while it trains: `{steps: 100}` or `{seconds: 600}`."""
+
+    steps: int | None = Field(None, gt=0)  # optimizer steps
+    seconds: float = Field(CheckpointEvery().seconds, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if {"steps", "seconds"} <= self.model_fields_set:
+            raise PydanticCustomError("checkpoints", "should have steps or seconds, not both")
+        return self
+
+    @property
+    def of_stage(self) -> CheckpointEvery:
+        return CheckpointEvery(self.seconds, self.steps)
 
 
 class ResourcesOfSteps(Settings):

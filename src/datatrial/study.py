@@ -16,7 +16,7 @@ from datatrial.models._base import Model
 from datatrial.models.hub import Hub
 from datatrial.prompts import PromptFormat
 from datatrial.report.wording import in_words
-from datatrial.resources import Launching, ResourcesOfSteps
+from datatrial.resources import Checkpoints, Launching, ResourcesOfSteps
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.training._base import Lora, LoraOrAll, Stage
 from datatrial.yaml_file import Place, YamlFile
@@ -198,6 +198,7 @@ class Study(Settings):
     reference: Annotated[str, AfterValidator(_known_reference)] = ""  # published results to show beside these
     resources: ResourcesOfSteps = ResourcesOfSteps()  # of a cluster
     launch: Launching = Launching()  # of each training stage
+    checkpoints: Checkpoints = Checkpoints()  # of each training stage
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _file: YamlFile = PrivateAttr(default_factory=lambda: YamlFile({}, {}))
     _path: Path | None = PrivateAttr(default=None)
@@ -240,8 +241,8 @@ class Study(Settings):
 
     @property
     def text(self) -> str:
-        """The study as YAML, overrides included; without its resources, which are no part of any result."""
-        return self._file.without("resources", "launch").text()
+        """The study as YAML, overrides included; without what is no part of any result."""
+        return self._file.without("resources", "launch", "checkpoints").text()
 
     @property
     def baseline_arm(self) -> str:

@@ -1,18 +1,13 @@
 """A stage that writes a checkpoint with each step, in whatever process it trains."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from datatrial.records import Runtime
+from datatrial.records import CheckpointEvery, Runtime
 from datatrial.training.dpo import Dpo
 
 
 class SavedEveryStep(Dpo):
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        from datatrial.training import _checkpoints
-
-        before, _checkpoints.SECONDS = _checkpoints.SECONDS, 0.0
-        try:
-            super().train(inputs, out, runtime)
-        finally:
-            _checkpoints.SECONDS = before
+        super().train(inputs, out, replace(runtime, checkpoint_every=CheckpointEvery(steps=1)))

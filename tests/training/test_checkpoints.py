@@ -1,5 +1,6 @@
 """A stage that is killed goes on from its latest checkpoint, and ends as if nothing had happened."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,7 @@ import polars as pl
 import pytest
 from trl import SFTTrainer
 
-from datatrial.records import Runtime
-from datatrial.training import _checkpoints
+from datatrial.records import CheckpointEvery, Runtime
 from datatrial.training._base import Stage
 from datatrial.training._checkpoints import latest
 from datatrial.training.dpo import Dpo
@@ -48,10 +48,17 @@ def killed_at(step: int) -> Any:
     return progress
 
 
-def run(stage: Stage, out: Path, scratch: Path, inputs: dict[str, Path], progress: Any = lambda *_: None) -> Path:
+def run(
+    stage: Stage,
+    out: Path,
+    scratch: Path,
+    inputs: dict[str, Path],
+    progress: Any = lambda *_: None,
+    every: CheckpointEvery = CheckpointEvery(steps=1),  # noqa: B008 (it is frozen)
+) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(exist_ok=True)
-    stage.run(inputs, out, Runtime(scratch=scratch, progress=progress))
+    stage.run(inputs, out, Runtime(scratch=scratch, progress=progress, checkpoint_every=every))
     return out
 
 
@@ -68,7 +75,6 @@ def made(policy: Path) -> bytes:
 def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
     wide_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Stage], quantization: str | None
 ) -> None:
-    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
     base = tiny.loaded_as(wide_base, tmp_path, quantization=quantization) if quantization == "nf4" else wide_base
     inputs = {"policy": base, "data": tiny.comparisons(tmp_path / "pairs")}
     changes: dict[str, Any] = {"lora": False, "learning_rate": 5e-4} if quantization == "every weight" else {}
@@ -98,7 +104,6 @@ def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
 def test_what_had_run_out_of_memory_goes_on_with_as_much_at_a_time(
     wide_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
     inputs = {"policy": wide_base, "data": tiny.demonstrations(tmp_path / "data")}
     stage, out, scratch = (
         Sft.model_validate({**SETTINGS, "epochs": 3, "held_out": 0}),
@@ -119,7 +124,6 @@ def test_answers_that_are_written_on_the_way_are_the_same_after_it(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: Any, beta: float
 ) -> None:
     """On an adapter, of which GRPO keeps a copy as the reference."""
-    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
     rewards = tmp_path / "rewards.py"
     rewards.write_text("def greys(completions, **_):\n    return [text.count('e') for text in completions]\n")
     data = tiny.demonstrations(tmp_path / "d")
@@ -145,26 +149,33 @@ def test_a_checkpoint_that_was_interrupted_itself_is_none(tmp_path: Path) -> Non
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert latest(tmp_path) is None
     for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "unlogged.json").write_text("{}")
+        (tmp_path / f"checkpoint-{step}" / "optimizer.pt").write_bytes(b"1234")
+        said = {"sharded": "", "files": {"optimizer.pt": 4}}
+        (tmp_path / f"checkpoint-{step}" / "unlogged.json").write_text(json.dumps(said))
     assert latest(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"123")  # cut off by a loss of power
+    assert latest(tmp_path) == tmp_path / "checkpoint-9"
+    (tmp_path / "checkpoint-9" / "unlogged.json").write_text("")
+    assert latest(tmp_path) is None
 
 
 def test_no_checkpoint_is_written_before_its_time(base: Path, tmp_path: Path) -> None:
     inputs = {"policy": base, "data": tiny.demonstrations(tmp_path / "d")}
-    with pytest.raises(Killed):
-        run(Sft.model_validate(SETTINGS), tmp_path / "a" / "b", tmp_path / "s", inputs, killed_at(30))
-    assert latest(tmp_path / "s" / "trl") is None
+    for every, expected in ((CheckpointEvery(), None), (CheckpointEvery(steps=7), "checkpoint-28")):
+        with pytest.raises(Killed):
+            run(Sft.model_validate(SETTINGS), tmp_path / "a" / "b", tmp_path / "s", inputs, killed_at(30), every)
+        found = latest(tmp_path / "s" / "trl")
+        assert (found and found.name) == expected
 
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from datatrial.records import Runtime
-from datatrial.training import _checkpoints
+from datatrial.records import CheckpointEvery, Runtime
 from datatrial.training.sft import Sft
-_checkpoints.SECONDS = 0.2
 base, data, out, scratch = map(Path, sys.argv[1:5])
-Sft.model_validate(eval(sys.argv[5])).run({"policy": base, "data": data}, out, Runtime(scratch=scratch))
+runtime = Runtime(scratch=scratch, checkpoint_every=CheckpointEvery(seconds=0.2))
+Sft.model_validate(eval(sys.argv[5])).run({"policy": base, "data": data}, out, runtime)
 """
 
 

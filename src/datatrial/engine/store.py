@@ -214,9 +214,9 @@ class Store:
             scratch = self._scratch(work)
             if not self._is_here(work):
                 scratch.mkdir(parents=True, exist_ok=True)
-                self._build_alone(
-                    work, self.root / work.key, replace(runtime, scratch=scratch, launch=work.resources.launch)
-                )
+                wanted = work.resources
+                runtime = replace(runtime, launch=wanted.launch, checkpoint_every=wanted.checkpoint_every)
+                self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
             shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
         return self.root / work.key
 

@@ -166,7 +166,7 @@ def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> No
             parameter.data = parameter.data.float()
     trainer.tokens_at_once = fitting_at_once(stage, ref, runtime).tokens
     trainer.remove_callback(PrinterCallback)
-    checkpoints = Checkpoints(trainer)
+    checkpoints = Checkpoints(trainer, runtime.checkpoint_every)
     trainer.add_callback(checkpoints)
     trainer.add_callback(Watch(stage, runtime.progress))
     for callback in trainer.callback_handler.callbacks:
