@@ -13,12 +13,12 @@ def write_at_once(file: Path, text: str) -> None:
     part.replace(file)
 
 
-def settle(folder: Path) -> None:
-    """Have a folder and all below it on the disk itself, so that it outlives a loss of power.
+def settle(place: Path) -> None:
+    """Have a file, or a folder and all below it, on the disk itself, so that it outlives a loss of power.
 
     Raises: OSError when the disk cannot take it, which on some file systems only shows here.
     """
-    for path in [*folder.rglob("*"), folder]:
+    for path in [*place.rglob("*"), place]:
         if path.is_dir():
             settle_folder(path)
         elif path.is_file():

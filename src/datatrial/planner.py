@@ -101,16 +101,15 @@ class _Planner:
         return Step(task, read, externals, label, self._resources(task))  # type: ignore[arg-type]
 
     def _resources(self, task: Component) -> Resources:
-        declared = self.study.resources
+        declared, every = self.study.resources, self.study.checkpoints.of_stage
         if isinstance(task, Tuned) and task.first_seed:  # it copies a candidate
             return declared.other.of_step(runs_model=False)
         if isinstance(task, Stage | Candidate | Tuned):
             stage = task if isinstance(task, Stage) else task.stage
             launch = self.study.launch.of_stage if stage.goes_in_parts else None
-            resources, every = declared.training.of_step(runs_model=True), self.study.checkpoints.of_stage
-            return replace(resources, launch=launch, checkpoint_every=every)
+            return replace(declared.training.of_step(runs_model=True), launch=launch, checkpoint_every=every)
         if isinstance(task, FromScratch | ReferenceLogProbs):
-            return declared.training.of_step(runs_model=True)
+            return replace(declared.training.of_step(runs_model=True), checkpoint_every=every)
         ranks = any(part.what == "reward_model" for part in task.reads().values())
         if isinstance(task, Benchmark | Drift) or ranks:
             return declared.scoring.of_step(runs_model=True)

@@ -269,7 +269,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class CheckpointEvery:
-    """How often a stage saves where it stands while it trains."""
+    """How often what trains saves where it stands."""
 
     seconds: float = 120.0
     steps: int | None = None  # optimizer steps, instead

@@ -132,7 +132,7 @@ class Launching(Settings):
 
 
 class Checkpoints(Settings):
-    """How often a stage saves where it stands while it trains: `{steps: 100}` or `{seconds: 600}`."""
+    """How often what trains saves where it stands: `{steps: 100}` or `{seconds: 600}`."""
 
     steps: int | None = Field(None, gt=0)  # optimizer steps
     seconds: float = Field(CheckpointEvery().seconds, ge=1)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from datatrial.errors import DataError, ModelError
 from datatrial.models.from_scratch import FromScratch, running_texts
-from datatrial.records import ModelRef, Runtime
+from datatrial.records import CheckpointEvery, ModelRef, Runtime
 from datatrial.tables import Table
 from tests import tiny
 
@@ -116,6 +116,35 @@ def test_the_same_corpus_and_seed_give_the_same_bytes_and_another_seed_others(ba
     assert (other / "weights" / "model.safetensors").read_bytes() != (
         base / "weights" / "model.safetensors"
     ).read_bytes()
+
+
+class Killed(BaseException):
+    """As a signal would end it: nothing tidies up."""
+
+
+@pytest.mark.slow
+def test_what_was_killed_goes_on_and_ends_bit_for_bit_as_what_was_not(base: Path, tmp_path: Path) -> None:
+    corpus, scratch, out = tiny.documents(tmp_path / "corpus"), tmp_path / "scratch", tmp_path / "a" / "out"
+    scratch.mkdir()
+    out.mkdir(parents=True)
+    seen = list[float]()
+
+    def run(kill_at: int | None) -> None:
+        def progress(done: float, _: float, what: str) -> None:
+            seen.append(done)
+            if done == kill_at:
+                raise Killed
+
+        runtime = Runtime(scratch=scratch, progress=progress, checkpoint_every=CheckpointEvery(steps=10))
+        tiny.BASE.run({"corpus-0": corpus}, out, runtime)
+
+    for step in (25, 53):
+        with pytest.raises(Killed):
+            run(step)
+    run(None)
+    assert seen == [*range(1, 26), *range(21, 54), *range(51, int(seen[-1]) + 1)]
+    for file in ("weights/model.safetensors", "history.parquet"):
+        assert (out / file).read_bytes() == (base / file).read_bytes()
 
 
 @pytest.mark.slow

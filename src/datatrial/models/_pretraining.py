@@ -2,14 +2,18 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -19,6 +23,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from datatrial.errors import DataError, ModelError
+from datatrial.files import settle
 from datatrial.records import Runtime
 
 if TYPE_CHECKING:
@@ -108,12 +113,14 @@ def train(model: LlamaForCausalLM, blocks: torch.Tensor, settings: "FromScratch"
     model.to(runtime.device).train()
     steps_an_epoch = math.ceil(len(blocks) / settings.batch_size)
     steps = math.ceil(settings.epochs * steps_an_epoch)
-    optimizer = torch.optim.AdamW(_decayed(model), lr=settings.learning_rate, betas=BETAS, fused=True)
+    optimizer = AdamW(_decayed(model), lr=settings.learning_rate, betas=BETAS, fused=True)
     schedule = get_cosine_with_min_lr_schedule_with_warmup(
         optimizer, math.ceil(WARMUP * steps), steps, min_lr_rate=LAST_LEARNING_RATE
     )
-    history = []
-    for step, batch in zip(range(1, steps + 1), _batches(blocks, settings), strict=False):
+    checkpoint = _Checkpoint(model, optimizer, schedule, runtime)
+    history = checkpoint.found()
+    ahead = islice(_batches(blocks, settings), len(history), steps)
+    for step, batch in enumerate(ahead, start=len(history) + 1):
         batch = batch.to(runtime.device)
         loss = model(input_ids=batch, labels=batch, use_cache=False).loss
         loss.backward()
@@ -124,9 +131,41 @@ def train(model: LlamaForCausalLM, blocks: torch.Tensor, settings: "FromScratch"
         history.append(Point(step, step / steps_an_epoch, loss.item()))
         if not math.isfinite(history[-1].loss):
             raise ModelError(f"the loss is no number at step {step} of {steps}: lower the model's learning_rate")
+        checkpoint.write_when_due(history)
         runtime.progress(step, steps, "training steps")
     model.to("cpu").eval()
     return history
+
+
+class _Checkpoint:
+    """Where training stands, in the step's scratch: what was interrupted goes on as if it had not been."""
+
+    def __init__(self, model: LlamaForCausalLM, optimizer: AdamW, schedule: LambdaLR, runtime: Runtime):
+        self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        self.file = runtime.scratch / "pretraining.pt" if runtime.scratch else None
+        self.device, self.every, self.saved = runtime.device, runtime.checkpoint_every, time.monotonic()
+
+    def found(self) -> list[Point]:
+        """The loss of each step before, after which training goes on; none if it begins."""
+        if self.file is None or not self.file.exists():
+            return []
+        state = torch.load(self.file, map_location=self.device, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        print(f"going on from step {len(state['history'])}", flush=True)  # in the step's log
+        return [Point(*point) for point in state["history"]]
+
+    def write_when_due(self, history: list[Point]) -> None:
+        since = time.monotonic() - self.saved
+        due = len(history) % self.every.steps == 0 if self.every.steps else since >= self.every.seconds
+        if self.file is None or not due:
+            return
+        written = self.file.with_suffix(".new")
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        torch.save({**state, "history": [astuple(point) for point in history]}, written)
+        settle(written)
+        written.replace(self.file)
+        self.saved = time.monotonic()
 
 
 def _decayed(model: LlamaForCausalLM) -> list[dict[str, Any]]:
