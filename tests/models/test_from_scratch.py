@@ -135,14 +135,14 @@ def test_what_was_killed_goes_on_and_ends_bit_for_bit_as_what_was_not(base: Path
             if done == kill_at:
                 raise Killed
 
-        runtime = Runtime(scratch=scratch, progress=progress, checkpoint_every=CheckpointEvery(steps=10))
+        runtime = Runtime(scratch=scratch, progress=progress, checkpoint_every=CheckpointEvery(steps=3))
         tiny.BASE.run({"corpus-0": corpus}, out, runtime)
 
-    for step in (25, 53):
+    for step in (8, 14):
         with pytest.raises(Killed):
             run(step)
     run(None)
-    assert seen == [*range(1, 26), *range(21, 54), *range(51, int(seen[-1]) + 1)]
+    assert seen == [*range(1, 9), *range(7, 15), *range(13, int(seen[-1]) + 1)]
     for file in ("weights/model.safetensors", "history.parquet"):
         assert (out / file).read_bytes() == (base / file).read_bytes()
 
