@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
-from datatrial.engine.local import slots
+from datatrial.engine.devices import slots
 
 
 def timed(study: list[str], jobs: str) -> tuple[float, dict[str, str]]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from datatrial.component import did_you_mean
 from datatrial.effects import EvaluationRun
 from datatrial.engine import schedule
-from datatrial.engine.local import LocalExecutor, slots
+from datatrial.engine.devices import slots
+from datatrial.engine.local import LocalExecutor
 from datatrial.engine.remote import store_at
 from datatrial.engine.schedule import Listener
 from datatrial.engine.step import Step

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,35 @@ class Sleep:
         with Path(self.began).open("a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Says nothing for a while: for ever in the first attempt, unless it computes, which ends by itself."""
+
+    how: str
+    once: str
+    kind: str = "hang"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "how": self.how}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        if Path(self.once).exists():
+            return
+        Path(self.once).write_text("")
+        if self.how == "computes":
+            until = time.process_time() + 3
+            while time.process_time() < until:
+                pass
+        elif self.how == "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            waits_for_ever()
+
+
+def waits_for_ever() -> None:
+    threading.Event().wait()
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,28 @@
 import pytest
 
-from datatrial.engine import local
+from datatrial.engine import devices, local
 from datatrial.engine.store import Store
 from datatrial.errors import DatatrialError
 
 
 @pytest.fixture(autouse=True)
 def _forget_gpus():
-    local.visible_gpus.cache_clear()
+    devices.visible_gpus.cache_clear()
     yield
-    local.visible_gpus.cache_clear()
+    devices.visible_gpus.cache_clear()
 
 
 def test_gpus_are_those_that_cuda_may_use(monkeypatch):
-    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setattr(devices, "version", lambda package: "2.13.0+cu130")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 2")
-    assert local.visible_gpus() == ["0", "2"]
-    assert local.slots(None, "auto") == 2
-    assert local.slots(1, "auto") == 1
+    assert devices.visible_gpus() == ["0", "2"]
+    assert devices.slots(None, "auto") == 2
+    assert devices.slots(1, "auto") == 1
 
 
 @pytest.mark.parametrize(("jobs", "shares"), [(2, [1, 1]), (3, [0.5, 1, 0.5]), (4, [0.5] * 4)])
 def test_workers_of_one_gpu_share_its_memory(monkeypatch, tmp_path, jobs, shares):
-    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setattr(devices, "version", lambda package: "2.13.0+cu130")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     workers = local.LocalExecutor(Store(tmp_path), jobs).workers
     assert [worker.share for worker in workers] == shares
@@ -30,29 +30,29 @@ def test_workers_of_one_gpu_share_its_memory(monkeypatch, tmp_path, jobs, shares
 
 
 def test_steps_in_several_processes_share_no_gpus(monkeypatch):
-    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setattr(devices, "version", lambda package: "2.13.0+cu130")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert local.slots(None, "auto", processes=2) == local.slots(2, "auto", processes=2) == 2
+    assert devices.slots(None, "auto", processes=2) == devices.slots(2, "auto", processes=2) == 2
     with pytest.raises(DatatrialError, match=r"--jobs 3: each has 2 GPUs \(launch.num_processes\), of 4 here"):
-        local.slots(3, "auto", processes=2)
+        devices.slots(3, "auto", processes=2)
 
 
 @pytest.mark.parametrize(("per_gpu", "cores", "slots"), [(1, 2, 4), (2, 16, 8), (4, 6, 6)])
 def test_a_gpu_has_as_many_workers_as_a_study_makes_use_of_and_there_are_cores_for(monkeypatch, per_gpu, cores, slots):
-    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setattr(devices, "version", lambda package: "2.13.0+cu130")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    monkeypatch.setattr(local.machine, "memory", lambda: 2**40)
-    monkeypatch.setattr(local.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
+    monkeypatch.setattr(devices.machine, "memory", lambda: 2**40)
+    monkeypatch.setattr(devices.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
     assert local.Here(per_gpu=per_gpu).slots == slots
     assert local.Here(jobs=3, per_gpu=per_gpu).slots == 3
 
 
 def test_a_build_of_torch_for_cpus_sees_no_gpu(monkeypatch):
-    monkeypatch.setattr(local, "version", lambda package: "2.13.0+cpu")
+    monkeypatch.setattr(devices, "version", lambda package: "2.13.0+cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert local.visible_gpus() == []
+    assert devices.visible_gpus() == []
     with pytest.raises(DatatrialError, match="no GPU"):
-        local.check_device("cuda")
+        devices.check_device("cuda")
 
 
 def test_workers_stay_offline_and_on_one_thread_of_a_cpu():
@@ -64,6 +64,6 @@ def test_workers_stay_offline_and_on_one_thread_of_a_cpu():
 
 @pytest.mark.parametrize(("gib", "cores", "jobs"), [(4, 2, 2), (3.8, 2, 2), (2, 8, 1), (64, 8, 8)])
 def test_there_are_as_many_workers_as_cores_and_memory_allow(monkeypatch, gib, cores, jobs):
-    monkeypatch.setattr(local.machine, "memory", lambda: int(gib * 2**30))
-    monkeypatch.setattr(local.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
-    assert local.slots(None, "cpu") == jobs
+    monkeypatch.setattr(devices.machine, "memory", lambda: int(gib * 2**30))
+    monkeypatch.setattr(devices.psutil.Process, "cpu_affinity", lambda self: list(range(cores)), raising=False)
+    assert devices.slots(None, "cpu") == jobs

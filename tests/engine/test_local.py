@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from datatrial.engine import local
 from datatrial.engine.local import LocalExecutor
 from datatrial.engine.schedule import run
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from tests.engine.tasks import Fail, GoOn, Sleep, Write
+from tests.engine.tasks import Fail, GoOn, Hang, Sleep, Write
 
 
 @pytest.fixture
@@ -54,6 +55,35 @@ def test_a_step_whose_worker_dies_is_tried_once_more(store, tmp_path):
     assert [change for change, _, _ in events if change == "retried"] == ["retried"]
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(local, "QUIET_SECONDS", 1.0)
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize("how", ["waits", "stopped"])
+def test_a_step_that_hangs_is_ended_and_tried_once_more(store, tmp_path, impatient, how):
+    step = Step(Hang(how, str(tmp_path / "tried")), label="hanging")
+    outcome, events = go(store, step, Step(Write("another")), jobs=2)
+    assert len(outcome.done) == 2
+    [why] = [message for change, _, message in events if change == "retried"]
+    assert why == "its worker said nothing for 1 s and was ended"
+    if how == "waits":
+        assert "in waits_for_ever" in store.log(step).read_text()
+
+
+def test_a_step_that_computes_in_silence_is_left_alone_for_longer(store, tmp_path, impatient, monkeypatch):
+    monkeypatch.setattr(local, "TIMES_BUSY", 1000.0)
+    outcome, events = go(store, Step(Hang("computes", str(tmp_path / "tried"))))
+    assert len(outcome.done) == 1
+    assert "retried" not in [change for change, _, _ in events]
+
+
+def test_a_step_may_be_silent_for_three_times_what_it_is_expected_to_take():
+    assert local.quiet_seconds(None) == local.quiet_seconds(600) == 3600
+    assert local.quiet_seconds(7200) == 21600
+
+
 def test_a_step_whose_worker_dies_twice_fails_with_the_end_of_its_log(store):
     bad, good = Step(Fail("kill"), label="bad"), Step(Write("good"))
     outcome, _ = go(store, bad, good)
@@ -76,6 +106,7 @@ def test_a_step_that_failed_and_was_killed_goes_on_from_its_scratch_which_then_g
 SCRIPT = """
 import sys
 from pathlib import Path
+from datatrial.engine import local
 from datatrial.engine.local import LocalExecutor
 from datatrial.engine.schedule import run
 from datatrial.engine.step import Step

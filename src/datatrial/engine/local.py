@@ -1,31 +1,33 @@
 """The local executor: one long-lived worker process per slot."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, cast
 
 import psutil
 
-from datatrial import machine
+from datatrial.engine.devices import check_device, devices, slots
+from datatrial.engine.progress import clock
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
-from datatrial.engine.worker import Greeting, Reply, last_words
-from datatrial.errors import DatatrialError
+from datatrial.engine.worker import SHOW_WHERE, Greeting, Reply, last_words
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+Expected = Mapping[str, float | None]  # seconds that steps take, by their digests, as far as the plan can tell
 ATTEMPTS = 2  # of a step whose worker died
-WORKER_MEMORY = 1.5 * 2**30  # bytes of the machine's memory that a worker on a CPU is counted with
+LOOK_SECONDS = 1.0  # between two looks at workers that say nothing
+QUIET_SECONDS = 3600.0  # for which a step may say nothing, at least: loading a large model over a network is silent
+TIMES_EXPECTED = 3.0  # or so many times what the plan reckons it takes in all
+TIMES_BUSY = 10.0  # and so many times as long while it computes: not all that computes tells how far it is
+IDLE = 0.05  # of a core's time, less than which is no computing
 
 
 @dataclass(frozen=True)
@@ -48,28 +50,35 @@ class Here:
     @property
     def gpus(self) -> list[str]:
         """The GPUs that steps run on, by the names that CUDA has for them."""
-        return _devices(self.device)[1]
+        return devices(self.device)[1]
 
     @property
     def slots(self) -> int:
         """How many steps run at once."""
         return slots(self.jobs, self.device, self.processes, self.per_gpu)
 
-    def executor(self, store: Store) -> "LocalExecutor":
-        return LocalExecutor(store, self.slots, self.device, self.processes)
+    def executor(self, store: Store, expected: Expected = MappingProxyType({})) -> "LocalExecutor":
+        return LocalExecutor(store, self.slots, self.device, self.processes, expected)
 
 
 class LocalExecutor:
     """Runs steps in worker processes on this machine.
 
-    A worker that dies (out of memory, a crash in C code) is replaced, and its step is tried once more. Where there are
-    more workers than GPUs, those of one GPU have equal shares of its memory.
+    A worker that dies (out of memory, a crash in C code) or hangs is replaced, and its step is tried once more. Where
+    there are more workers than GPUs, those of one GPU have equal shares of its memory.
     """
 
-    def __init__(self, store: Store, jobs: int | None = None, device: str = "auto", processes: int = 1):
-        self.store = store
+    def __init__(
+        self,
+        store: Store,
+        jobs: int | None = None,
+        device: str = "auto",
+        processes: int = 1,
+        expected: Expected = MappingProxyType({}),
+    ):
+        self.store, self.expected = store, expected
         self.jobs = slots(jobs, device, processes)
-        device, found = _devices(device)
+        device, found = devices(device)
         gpus = [",".join(found[n : n + processes]) for n in range(0, len(found) - processes + 1, processes)]
         self.workers = []
         for n in range(self.jobs):
@@ -100,7 +109,23 @@ class LocalExecutor:
             begun, self.begun = self.begun, []
             return begun
         busy = {w.conn: w for w in self.workers if w.work is not None and w.conn is not None}
-        return [self._event(busy[cast("Connection[object, Reply]", conn)]) for conn in wait(list(busy))]
+        speaking = [busy.pop(cast("Connection[object, Reply]", conn)) for conn in wait(list(busy), LOOK_SECONDS)]
+        hanging = [(worker, limit) for worker in busy.values() if (limit := self._exceeded(worker))]
+        return [*map(self._event, speaking), *(self._hung(worker, limit) for worker, limit in hanging)]
+
+    def _exceeded(self, worker: "_Worker") -> float:
+        """The seconds of silence that a worker was allowed and exceeded; 0 if it did not."""
+        assert worker.work is not None
+        limit = quiet_seconds(self.expected.get(worker.work.digest))
+        silent = time.monotonic() - worker.heard
+        if silent <= limit:
+            return 0.0
+        return limit if silent > TIMES_BUSY * limit or worker.computed() < IDLE * silent else 0.0
+
+    def _hung(self, worker: "_Worker", limit: float) -> Event:
+        assert worker.work is not None
+        worker.kill()
+        return self._dead(worker, worker.work, f"its worker said nothing for {clock(limit)} and was ended")
 
     def _event(self, worker: "_Worker") -> Event:
         work, conn = worker.work, worker.conn
@@ -109,13 +134,13 @@ class LocalExecutor:
         try:
             reply = conn.recv()
         except (EOFError, ConnectionResetError):
-            return self._dead(worker, work)
+            return self._dead(worker, work, f"its worker died ({worker.exit_reason()})")
+        worker.is_heard()
         if reply.change != "progress":
             worker.work = None
         return Event(cast(Change, reply.change), work.digest, reply.message, reply.done, reply.total)
 
-    def _dead(self, worker: "_Worker", work: Work) -> Event:
-        reason = f"its worker died ({worker.exit_reason()})"
+    def _dead(self, worker: "_Worker", work: Work, reason: str) -> Event:
         worker.stop()
         if worker.attempt < ATTEMPTS:
             worker.attempt += 1
@@ -135,12 +160,14 @@ class _Worker:
         self.conn: Connection[object, Reply] | None = None
         self.work: Work | None = None
         self.attempt = 1
+        self.heard = self.spent = 0.0  # when it last said something, and the seconds that it had computed by then
 
     def start(self, work: Work) -> None:
         if self.process is None or self.process.poll() is not None:
             self._spawn()
         assert self.conn is not None
         self.work = work
+        self.is_heard()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle: the next `wait` finds out
             self.conn.send(work)
 
@@ -161,6 +188,29 @@ class _Worker:
         self.conn = Connection(ours.detach())
         self.conn.send(Greeting(self.store, self.device, self.share, sys.path, os.getpid()))
 
+    def is_heard(self) -> None:
+        """It just said something, or was told to begin."""
+        self.heard, self.spent = time.monotonic(), self._computed()
+
+    def computed(self) -> float:
+        """Seconds that it and its processes have computed since it was last heard."""
+        return self._computed() - self.spent
+
+    def _computed(self) -> float:
+        assert self.process is not None
+        with suppress(psutil.Error):
+            this = psutil.Process(self.process.pid)
+            return sum(sum(process.cpu_times()[:2]) for process in (this, *this.children(recursive=True)))
+        return 0.0
+
+    def kill(self) -> None:
+        """End it whatever it is at, with where it stood in the step's log."""
+        assert self.process is not None
+        self.process.send_signal(SHOW_WHERE)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=1)
+        self.process.kill()
+
     def exit_reason(self) -> str:
         assert self.process is not None
         code = self.process.wait()
@@ -175,7 +225,8 @@ class _Worker:
                 self.process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait()
+                with suppress(subprocess.TimeoutExpired):  # one that waits for a disk cannot be ended
+                    self.process.wait(timeout=5)
         if self.conn is not None:
             self.conn.close()
         self.process = self.conn = self.work = None
@@ -186,6 +237,11 @@ def _log_of_workers(store: Store) -> Path:
     return store.root / "logs" / "workers.log"
 
 
+def quiet_seconds(expected: float | None) -> float:
+    """How long a step may say nothing that is expected to take so many seconds."""
+    return max(QUIET_SECONDS, TIMES_EXPECTED * (expected or 0.0))
+
+
 def worker_environment(device: str, gpu: str | None) -> dict[str, str]:
     """Environment variables of a worker: what it needs was fetched before, so it never asks the network."""
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
@@ -193,60 +249,3 @@ def worker_environment(device: str, gpu: str | None) -> dict[str, str]:
     # One thread a worker: results must not depend on how many cores happen to be free.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"} if device == "cpu" else {}
     return {**offline, **quiet, **threads, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
-
-
-def slots(jobs: int | None, device: str, processes: int = 1, per_gpu: int = 1) -> int:
-    """How many workers run at once: as many as asked for, or `per_gpu` of each GPU, or as many as cores and memory
-    allow.
-
-    processes: of a training step, each of which has a GPU or a core.
-    """
-    device, gpus = _devices(device)
-    if gpus and len(gpus) < processes:
-        raise DatatrialError(f"launch.num_processes is {processes}, and there are {len(gpus)} GPUs here")
-    if jobs and processes > 1 and gpus and jobs > len(gpus) // processes:
-        raise DatatrialError(f"--jobs {jobs}: each has {processes} GPUs (launch.num_processes), of {len(gpus)} here")
-    if jobs or device == "mps":
-        return jobs or 1
-    fitting = _cpu_jobs()
-    shared = max(len(gpus), min(len(gpus) * per_gpu, fitting))  # each needs a core, too
-    return max(1, (shared or fitting) // processes)
-
-
-def _devices(device: str) -> tuple[str, list[str]]:
-    """The kind of device meant by `device`, and the GPUs where it is CUDA."""
-    gpus = visible_gpus() if device in ("auto", "cuda") else []
-    on_mac = sys.platform == "darwin" and os.uname().machine == "arm64"
-    return device if device != "auto" else "cuda" if gpus else "mps" if on_mac else "cpu", gpus
-
-
-def check_device(device: str) -> None:
-    """Make sure that there is such a device.
-
-    Raises: DatatrialError when it is none of `DEVICES`, or CUDA without a GPU or without a build of torch for it.
-    """
-    if device not in DEVICES:
-        raise DatatrialError(f"the device should be one of {', '.join(DEVICES)}, not {device!r}")
-    if device == "cuda" and not visible_gpus():
-        raise DatatrialError(
-            "there is no GPU that CUDA may use here, or torch is built without CUDA; try --device auto"
-        )
-
-
-@cache
-def visible_gpus() -> list[str]:
-    """The names by which CUDA may use this machine's GPUs; none when there are none."""
-    if version("torch").endswith("+cpu"):
-        return []
-    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return [str(number) for number, _ in enumerate(x for x in listed.splitlines() if x.startswith("GPU "))]
-
-
-def _cpu_jobs() -> int:
-    """As many workers as there are cores this process may use and memory to hold them."""
-    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
-    return max(1, min(cores, int(machine.memory() / WORKER_MEMORY)))

@@ -2,13 +2,14 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
-from datatrial.engine.local import ATTEMPTS, worker_environment
+from datatrial.engine.local import ATTEMPTS, LOOK_SECONDS, TIMES_BUSY, Expected, quiet_seconds, worker_environment
 from datatrial.engine.ray_machines import held_together, lacking_for, nodes, on_one_of
 from datatrial.engine.ray_node import Mailbox, Note, do
 from datatrial.engine.schedule import Change, Event
@@ -52,9 +53,9 @@ class OnRay:
         whole = _ray().cluster_resources()
         return self.jobs or max(1, int(whole.get("GPU", 0) or whole.get("CPU", 0)))
 
-    def executor(self, store: Store) -> "RayExecutor":
+    def executor(self, store: Store, expected: Expected = MappingProxyType({})) -> "RayExecutor":
         self.check()
-        return RayExecutor(store, self.jobs, self.device)
+        return RayExecutor(store, self.jobs, self.device, expected)
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,21 @@ class _Flight:
     losses: int = 0  # of the node
     node: str = ""  # where it runs; empty until it began
     group: Any = None  # of the nodes that it holds, if several
+    heard: float = 0.0  # when it last said something
+    hung: bool = False  # and was ended for that
 
 
 class RayExecutor:
     """Runs steps on the Ray cluster that this process has joined; Ray finds each a node with what it needs.
 
-    A step whose node is lost runs again elsewhere; one whose worker died alone is tried once more.
+    A step whose node is lost runs again elsewhere; one whose worker died alone, or hangs, is tried once more.
     """
 
-    def __init__(self, store: Store, jobs: int | None = None, device: str = "auto"):
+    def __init__(
+        self, store: Store, jobs: int | None = None, device: str = "auto", expected: Expected = MappingProxyType({})
+    ):
         ray = _ray()
-        self.store, self.jobs, self.device = store, jobs, device
+        self.store, self.jobs, self.device, self.expected = store, jobs, device, expected
         self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         self.mark = store.mark()
         self.mailbox = _mailbox()
@@ -137,7 +142,8 @@ class RayExecutor:
 
     def wait(self) -> Iterable[Event]:
         ray = _ray()
-        while not self.events:
+        until = time.monotonic() + LOOK_SECONDS
+        while not self.events and time.monotonic() < until:
             ready, _ = ray.wait(list(self.flights), num_returns=1, timeout=POLL_SECONDS)
             if ready:
                 ready, _ = ray.wait(list(self.flights), num_returns=len(self.flights), timeout=0)
@@ -145,8 +151,17 @@ class RayExecutor:
                 self._read(note)
             for ref in ready:
                 self._ended(ref, self.flights.pop(ref))
+        self._end_what_hangs()
         events, self.events = self.events, []
         return events
+
+    def _end_what_hangs(self) -> None:
+        """Whether a node computes in silence cannot be seen from here, so each step has the time of one that does."""
+        for ref, flight in self.flights.items():
+            limit = TIMES_BUSY * quiet_seconds(self.expected.get(flight.work.digest))
+            if flight.node and not flight.hung and time.monotonic() - flight.heard > limit:
+                self.flights[ref] = replace(flight, hung=True)
+                _ray().cancel(ref, force=True)
 
     def _read(self, note: Note) -> None:
         flying = (
@@ -155,6 +170,7 @@ class RayExecutor:
         ref, flight = next(flying, (None, None))
         if flight is None:
             return
+        flight = self.flights[ref] = replace(flight, heard=time.monotonic())
         if note.reply.change == "started":
             self.flights[ref] = replace(flight, node=note.reply.message)
             self.events.append(Event("started", note.digest))
@@ -193,7 +209,8 @@ class RayExecutor:
             reason, times, allowed = "its node was lost", again.losses, LOSSES
         else:
             again = replace(flight, crashes=flight.crashes + 1)
-            reason, times, allowed = _how_it_died(error), again.crashes, ATTEMPTS - 1
+            reason = "its worker said nothing for too long and was ended" if flight.hung else _how_it_died(error)
+            times, allowed = again.crashes, ATTEMPTS - 1
             self._keep_log(flight)
         if times > allowed:
             words = last_words(self.store.read_log(flight.work))
@@ -201,7 +218,7 @@ class RayExecutor:
             self._failed(flight, f"{reason}, {often}; the end of its log:\n{words}")
         else:
             self.events.append(Event("retried", flight.work.digest, reason))
-            self._hand_over(replace(again, attempt=flight.attempt + 1, node=""))
+            self._hand_over(replace(again, attempt=flight.attempt + 1, node="", hung=False))
 
 
 def _let_go(flight: _Flight) -> None:

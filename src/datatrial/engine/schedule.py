@@ -36,7 +36,10 @@ class Executor(Protocol):
 
     def submit(self, work: Work) -> None: ...
     def wait(self) -> Iterable[Event]:
-        """Block until something happens to the submitted work: started, held, progress, retried, done or failed."""
+        """What happened to the submitted work: started, held, progress, retried, done or failed.
+
+        Waits a while for something to happen.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ same on a node of a Ray cluster.
 """
 
 import errno
+import faulthandler
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
 
 TAIL_LINES = 15  # of a dead worker's log
+SHOW_WHERE = signal.SIGUSR1  # has a worker print where each of its threads stands
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Reply:
 
 def main(fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    faulthandler.register(SHOW_WHERE)
     conn: Connection[Reply, object] = Connection(fd)
     greeting = conn.recv()
     assert isinstance(greeting, Greeting)

@@ -1,0 +1,60 @@
+"""What really breaks things: `make torture`. Its figures are printed at the end, as a Markdown table."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+FIGURES = pytest.StashKey[dict[str, str]]()
+Figure = Callable[[str, object], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", type=float, default=1.0, help="of the kills, executions and sizes: 0.1 is a tenth")
+    parser.addoption("--dice", type=int, default=None, help="the seed of what is drawn; by default another each time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = {}
+
+
+@pytest.fixture
+def share(request: pytest.FixtureRequest) -> float:
+    found: float = request.config.getoption("--share")
+    return found
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest, figure: Figure) -> random.Random:
+    seed = request.config.getoption("--dice")
+    seed = random.randrange(10**6) if seed is None else seed
+    figure("seed of what is drawn (--dice)", seed)
+    return random.Random(seed)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Iterator[Figure]:
+    """Takes note of a number that the test found."""
+    test = request.node.name
+
+    def note(what: str, value: object) -> None:
+        request.config.stash[FIGURES][f"{test}: {what}"] = str(value)
+
+    yield note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in table(config.stash[FIGURES]):
+        terminalreporter.write_line(line)
+
+
+def table(figures: dict[str, str]) -> list[str]:
+    rows = [f"| {what} | {value} |" for what, value in figures.items()]
+    return ["", "| figure | value |", "|---|---|", *rows] if rows else []
+
+
+@pytest.fixture
+def study() -> Path:
+    """About half a minute of data, training, scoring and statistics."""
+    return Path(__file__).with_name("study.yaml")

@@ -1,0 +1,138 @@
+"""Runs of a study as people start them, seen from outside: what each process is at, and what the store has."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PHASES = {
+    "data": {"data_set", "data_audit", "benchmark_texts"},
+    "base model": {"from_scratch"},
+    "training": {"sft", "dpo"},
+    "evaluation": {"lm_eval", "group_safety", "drift", "reference_log_probs"},
+    "statistics": {"contrasts"},
+    "report": {"report"},
+}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class At:
+    """What a worker is at."""
+
+    worker: psutil.Process
+    kind: str
+    digest: str
+    checkpoint: int = 0  # the optimizer step of the latest whole checkpoint of its step
+    written: bool = False  # whether its result is being written
+
+    @property
+    def phase(self) -> str:
+        [phase] = [name for name, kinds in PHASES.items() if self.kind in kinds]
+        return "after training" if phase == "training" and self.written else phase
+
+
+class Run:
+    """`datatrial run` in a process of its own."""
+
+    def __init__(self, study: Path, store: Path, *overrides: str, jobs: int = 2):
+        self.store = store
+        command = [sys.executable, "-m", "datatrial.cli", "run", study, *overrides, "--store", store]
+        self.log = store.with_suffix(".log")
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*map(str, command), "--jobs", str(jobs), "--device", "cpu"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **ONE_THREAD, "COLUMNS": "200"},
+            )
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit code, once it has one."""
+        return self.process.poll()
+
+    def workers(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
+    def at(self) -> list[At]:
+        """What its workers are at, as far as they have a step."""
+        return [at for worker in self.workers() if (at := self._of(worker))]
+
+    def _of(self, worker: psutil.Process) -> At | None:
+        try:
+            log = Path(f"/proc/{worker.pid}/fd/1").readlink().name  # what a step prints goes to its log
+        except OSError:
+            return None
+        named = re.fullmatch(r"(.+)-([0-9a-f]{16})\.log", log)
+        if named is None:
+            return None
+        kind, digest = named.groups()
+        checkpoints = (self.store / "scratch" / f"{kind}-{digest}" / "trl").glob("checkpoint-*/unlogged.json")
+        steps = [int(path.parent.name.rpartition("-")[2]) for path in checkpoints]
+        part = self.store / kind / f".part-{digest}"
+        return At(worker, kind, digest, max(steps, default=0), (part / "adapter").exists())
+
+    def wait(self, seconds: float = 600) -> int:
+        return self.process.wait(seconds)
+
+    def kill(self, *others: psutil.Process) -> None:
+        """As a loss of power would: the run, and others with it, at one moment."""
+        self.process.send_signal(signal.SIGKILL)
+        for other in others:
+            killed(other)
+        self.process.wait()
+
+
+def killed(process: psutil.Process) -> None:
+    try:
+        process.send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return
+
+
+def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
+    """Whether all of them end by themselves."""
+    until = time.monotonic() + seconds
+    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def finished(store: Path) -> dict[str, tuple[int, int]]:
+    """Every result that is there, by kind and digest, with what changes if it is made again."""
+    found = {}
+    for record in store.glob("*/[!.]*/record.json"):
+        stat = record.stat()
+        found[f"{record.parent.parent.name}/{record.parent.name}"] = (stat.st_ino, stat.st_mtime_ns)
+    return found
+
+
+def contents(store: Path) -> dict[str, str]:
+    """SHA-256 of every file of every result, read from the disk; records, which hold times, are left out."""
+    found = {}
+    for record in store.glob("*/[!.]*/record.json"):
+        for name, digest in json.loads(record.read_text())["files"].items():
+            file = record.parent / name
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == digest, f"{file} is not what its record says"
+            found[file.relative_to(store).as_posix()] = digest
+    return found
+
+
+def resumed(store: Path, key: str) -> int:
+    """How often the attempts at a step went on from a checkpoint."""
+    log = store / "logs" / f"{key.replace('/', '-')}.log"
+    return len(re.findall(r"^going on from checkpoint-\d+$", log.read_text(errors="replace"), re.MULTILINE))

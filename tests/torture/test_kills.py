@@ -1,0 +1,136 @@
+"""SIGKILL at any moment: nothing finished is lost or done again, nothing half done is taken for whole."""
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.torture.conftest import Figure
+from tests.torture.runs import At, Run, contents, finished, gone, killed, resumed
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(1500)]
+KILLS = 100
+# What a round of kills is aimed at, in the order in which a study comes to it, and for how long (in seconds) it then
+# goes on before it is killed.
+ROUND = {
+    "data": 0.5,
+    "base model": 2.0,
+    "training": 1.0,
+    "after training": 0.0,
+    "evaluation": 0.3,
+    "statistics": 0.5,
+    "report": 0.5,
+}
+TRAININGS = 4  # kills of a round that are aimed at training
+PATIENCE = 60.0  # seconds to wait for a phase
+
+
+class Torture:
+    """One study after another is run, and killed ten times or so on its way."""
+
+    def __init__(self, study: Path, folder: Path, dice: random.Random, kills: int, *overrides: str):
+        self.study, self.folder, self.dice, self.kills, self.overrides = study, folder, dice, kills, overrides
+        self.done: Counter[tuple[str, str]] = Counter()  # who was killed, and what it was at
+        self.amid = Counter[str]()  # kills in the middle of the training of a step
+        self.rounds = self.starts = 0
+
+    def reference(self) -> dict[str, str]:
+        """What an undisturbed run makes."""
+        store = self.folder / "undisturbed"
+        assert Run(self.study, store, *self.overrides).wait() == 0
+        return contents(store)
+
+    def round(self, expected: dict[str, str]) -> None:
+        """From nothing to the end of the study, with kills on the way."""
+        self.rounds += 1
+        store, targets = self.folder / f"round-{self.rounds}", self._targets()
+        seen: dict[str, tuple[int, int]] = {}
+        amid: Counter[str] = Counter()
+        latest: dict[str, int] = {}  # checkpoints at the last kill
+        run = self._start(store)
+        while run.ended is None or run.ended != 0:
+            if run.ended is not None:  # by a kill, or because a step failed whose worker was killed twice
+                run = self._start(store)
+            elif targets and self.done.total() < self.kills:
+                self._kill_at(run, targets.pop(0), amid, latest)
+            else:
+                run.wait()
+            now = finished(store)
+            assert seen.items() <= now.items(), "a finished step was lost or done again"
+            seen = now
+        made = contents(store)
+        assert comparable(made) == comparable(expected)
+        assert not list(store.glob("*/.part-*")), "a half result was left"
+        assert not list((store / "scratch").iterdir())
+        for key, kills in amid.items():
+            assert resumed(store, key) >= kills, f"{key} did not go on from its checkpoint"
+        self.amid += amid
+
+    def _targets(self) -> list[str]:
+        often = {"training": TRAININGS}
+        return [phase for phase in ROUND for _ in range(often.get(phase, 1))]
+
+    def _start(self, store: Path) -> Run:
+        self.starts += 1
+        return Run(self.study, store, *self.overrides)
+
+    def _kill_at(self, run: Run, target: str, amid: Counter[str], latest: dict[str, int]) -> None:
+        at = self._awaited(run, target, latest)
+        if at is None:
+            return
+        time.sleep(self.dice.uniform(0, ROUND[target]))
+        at = next((now for now in run.at() if now.worker == at.worker), None)
+        workers = run.workers()
+        who = self.dice.choice(["run", "worker", "worker", "all"])
+        if who == "worker":
+            victims = at.worker.children(recursive=True) if at and self.overrides else []
+            victim = self.dice.choice(victims) if victims else at.worker if at else None
+            if victim is None:
+                return
+            killed(victim)
+            who = "child of a worker" if victims else who
+        else:
+            run.kill(*(workers if who == "all" else []))
+            assert gone(workers), "a worker outlived its run"
+        phase = at.phase if at else "between steps"
+        self.done[who, phase] += 1
+        if at and at.phase == "training" and at.checkpoint > latest.get(key := f"{at.kind}/{at.digest}", 0):
+            amid[key] += 1
+            latest[key] = at.checkpoint
+
+    def _awaited(self, run: Run, target: str, latest: dict[str, int]) -> At | None:
+        """A worker that has come to a phase; None if the run ended before."""
+        until = time.monotonic() + PATIENCE
+        while run.ended is None and time.monotonic() < until:
+            for at in run.at():
+                trained = at.checkpoint > latest.get(f"{at.kind}/{at.digest}", 0)
+                if at.phase == target and (target != "training" or trained):
+                    return at
+            time.sleep(0.002)
+        return None
+
+
+def comparable(made: dict[str, str]) -> dict[str, str]:
+    """Without the page of the report, which says when and for how long things were computed."""
+    return {name: digest for name, digest in made.items() if not name.endswith("/report.html")}
+
+
+def test_a_hundred_kills(study: Path, tmp_path: Path, dice: random.Random, share: float, figure: Figure) -> None:
+    torture = Torture(study, tmp_path, dice, round(KILLS * share))
+    expected = torture.reference()
+    began = time.monotonic()
+    while torture.done.total() < torture.kills:
+        torture.round(expected)
+    figure("kills", torture.done.total())
+    for what, number in sorted(Counter(phase for _, phase in torture.done.elements()).items()):
+        figure(f"kills while at {what}", number)
+    for what, number in sorted(Counter(who for who, _ in torture.done.elements()).items()):
+        figure(f"kills of {what}", number)
+    figure("kills in the middle of training, each gone on from its checkpoint", torture.amid.total())
+    figure("studies brought to their end", torture.rounds)
+    figure("starts of `datatrial run`", torture.starts)
+    figure("results compared with those of an undisturbed run, all bit for bit the same", len(expected))
+    figure("minutes", f"{(time.monotonic() - began) / 60:.1f}")
+    assert torture.amid.total() >= 0.3 * torture.done.total()
