@@ -76,11 +76,11 @@ def prepare(
     study = loaded(study, overrides)
     kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept, ask_hub=True))
-    return _ready(plan, kept, _sized(place, plan, kept) if isinstance(place, Here) else place)
+    return _ready(plan, kept, _sized(place, plan) if isinstance(place, Here) else place)
 
 
-def _sized(place: Here, plan: Plan, kept: Store) -> Here:
-    """The place with as many workers as its study makes use of, where it is not said how many there should be.
+def _sized(place: Here, plan: Plan) -> Here:
+    """The place with as many workers for each GPU as its study makes use of, if it is not said how many there are.
 
     Raises: DatatrialError where a stage is to run on several machines.
     """
@@ -88,8 +88,7 @@ def _sized(place: Here, plan: Plan, kept: Store) -> Here:
     if any(launch and launch.num_machines > 1 for launch in launched):
         raise DatatrialError("launch.num_machines: several machines train together on Ray only; add --executor ray")
     processes = plan.study.launch.num_processes
-    alone = place.jobs or processes > 1 or not place.gpus
-    return replace(place, processes=processes, per_gpu=1 if alone else workers_per_gpu(plan, kept, device_of()))
+    return replace(place, processes=processes, per_gpu=workers_per_gpu(plan, device_of()) if place.gpus else 1)
 
 
 def _place(executor: str, address: str | None, jobs: int | None, device: str) -> Here | OnRay:
@@ -129,7 +128,7 @@ def prepare_audits(
         raise StudyError([Problem(f"data.{name}", message, did_you_mean(name, known)) for name in unknown])
     audits = {name: step for name, step in plan.audits.items() if name in (names or plan.audits)}
     plan = replace(plan, runs=(), reward_models={}, audits=audits)
-    return _ready(plan, kept, _sized(Here(jobs, device), plan, kept))
+    return _ready(plan, kept, _sized(Here(jobs, device), plan))
 
 
 def _ready(plan: Plan, kept: Store, place: Here | OnRay) -> Trial:

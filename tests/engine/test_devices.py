@@ -20,12 +20,14 @@ def test_gpus_are_those_that_cuda_may_use(monkeypatch):
     assert devices.slots(1, "auto") == 1
 
 
-@pytest.mark.parametrize(("jobs", "shares"), [(2, [1, 1]), (3, [0.5, 1, 0.5]), (4, [0.5] * 4)])
-def test_workers_of_one_gpu_share_its_memory(monkeypatch, tmp_path, jobs, shares):
+@pytest.mark.parametrize(
+    ("jobs", "per_gpu", "share"), [(2, 1, 1), (3, 1, 0.5), (4, 1, 0.5), (1, 4, 0.25), (8, 2, 0.25)]
+)
+def test_workers_share_the_memory_of_gpus_alike(monkeypatch, tmp_path, jobs, per_gpu, share):
     monkeypatch.setattr(devices, "version", lambda package: "2.13.0+cu130")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    workers = local.LocalExecutor(Store(tmp_path), jobs).workers
-    assert [worker.share for worker in workers] == shares
+    workers = local.LocalExecutor(Store(tmp_path), jobs, per_gpu=per_gpu).workers
+    assert {worker.share for worker in workers} == {share}
     assert [worker.gpu for worker in workers] == [str(n % 2) for n in range(jobs)]
 
 

@@ -164,7 +164,7 @@ def _totals(estimates: Estimates, states: Mapping[str, str]) -> Table:
     device = estimates.device
     processes = estimates.plan.study.launch.num_processes
     devices = max(1, device.workers // processes) if device else 1
-    each = workers_per_gpu(estimates.plan, estimates.store, device)
+    each = workers_per_gpu(estimates.plan, device)
     together = f"with {plural(devices * each, 'worker')}"
     table = _table("", "steps", "tokens", "FLOPs", "time in all", together, "results on disk")
     for name, some in (("to do", new), ("all", steps)):

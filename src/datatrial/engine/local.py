@@ -1,5 +1,6 @@
 """The local executor: one long-lived worker process per slot."""
 
+import math
 import os
 import socket
 import subprocess
@@ -37,7 +38,7 @@ class Here:
     jobs: int | None = None
     device: str = "auto"
     processes: int = 1  # of a training step: a worker has as many GPUs, or is counted as so many cores
-    per_gpu: int = 1  # workers, where it is not said how many there are
+    per_gpu: int = 1  # workers, where it is not said how many there are; each has so much of its memory at most
 
     def check(self) -> str:
         """Make sure that there is such a device; nothing is to be watched anywhere.
@@ -58,14 +59,15 @@ class Here:
         return slots(self.jobs, self.device, self.processes, self.per_gpu)
 
     def executor(self, store: Store, expected: Expected = MappingProxyType({})) -> "LocalExecutor":
-        return LocalExecutor(store, self.slots, self.device, self.processes, expected)
+        return LocalExecutor(store, self.slots, self.device, self.processes, self.per_gpu, expected)
 
 
 class LocalExecutor:
     """Runs steps in worker processes on this machine.
 
     A worker that dies (out of memory, a crash in C code) or hangs is replaced, and its step is tried once more. Where
-    there are more workers than GPUs, those of one GPU have equal shares of its memory.
+    there are more workers than GPUs, all have equal shares of a GPU's memory: what a step computes with must not depend
+    on which of them does it.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class LocalExecutor:
         jobs: int | None = None,
         device: str = "auto",
         processes: int = 1,
+        per_gpu: int = 1,
         expected: Expected = MappingProxyType({}),
     ):
         self.store, self.expected = store, expected
@@ -82,9 +85,9 @@ class LocalExecutor:
         gpus = [",".join(found[n : n + processes]) for n in range(0, len(found) - processes + 1, processes)]
         self.workers = []
         for n in range(self.jobs):
-            place = n % len(gpus) if gpus else 0
-            share = 1 / len(range(place, self.jobs, len(gpus))) if gpus else 1.0
-            self.workers.append(_Worker(store, device, gpus[place] if gpus else None, share))
+            gpu = gpus[n % len(gpus)] if gpus else None
+            share = 1 / max(per_gpu, math.ceil(self.jobs / len(gpus))) if gpus else 1.0
+            self.workers.append(_Worker(store, device, gpu, share))
         self.begun: list[Event] = []
 
     @property
