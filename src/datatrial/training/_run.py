@@ -51,6 +51,7 @@ ALWAYS = {
     "logging_nan_inf_filter": False,  # it would show the last number instead
     "eval_steps": 1 / (EVALUATIONS - 1),
 }
+EXPLODED = 100.0  # times the first loss, or 1 if that is more: no training comes back from there
 CLOCKED = ("_runtime", "_per_second", "step_time")  # metrics that measure the machine, not the training
 RUNS = "runs"  # where TensorBoard's files go in a result; the store takes no checksums there
 
@@ -130,7 +131,7 @@ def _on_device(ref: ModelRef, device: str) -> dict[str, bool | str | None]:
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Tells the progress, and ends a run whose loss is no number."""
+    """Tells the progress, and ends a run whose loss is no number or has exploded."""
 
     def __init__(self, stage: "Stage", progress: Progress):
         self.stage = stage
@@ -147,11 +148,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_log(
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise DivergedError(
-                f"the loss is no number at step {state.global_step} of {state.max_steps}: "
-                f"lower learning_rate (now {self.stage.learning_rate:g})"
-            )
+        loss = logs.get("loss", 0.0)
+        first = next((logged["loss"] for logged in state.log_history if "loss" in logged), loss)
+        if math.isfinite(loss) and loss <= EXPLODED * max(first, 1.0):
+            return
+        what = f"is {loss:.4g}, after {first:.4g} at first," if math.isfinite(loss) else "is no number"
+        raise DivergedError(
+            f"the loss {what} at step {state.global_step} of {state.max_steps}: "
+            f"lower learning_rate (now {self.stage.learning_rate:g})"
+        )
 
 
 def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> None:
