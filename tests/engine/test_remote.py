@@ -203,14 +203,36 @@ def test_a_result_that_was_forgotten_is_made_anew_on_every_machine(machine, url,
     assert len(runs.read_text().split()) == 2
 
 
-def test_a_file_that_is_not_what_its_record_says_is_named(machine, url):
+def test_a_damaged_result_is_named_set_aside_and_made_again(machine, url):
     step = Step(Write("a"))
     made(machine("one", url), step)
     system, base = fsspec.core.url_to_fs(url)
     [text] = [path for path in system.find(f"{base}/{step.key}") if path.endswith("/text")]
     system.pipe_file(text, b"something else")
-    with pytest.raises(StoreError, match=f"{step.key}/text is not what its record says"):
+    with pytest.raises(StoreError, match=rf"{step.key}: text is not what was written; .* run again"):
         machine("two", url).path(step)
+    assert not machine("three", url).has(step)
+    assert [name for name in remote_files(url) if name.startswith("damaged/")]
+    made(machine("four", url), step)
+    assert (machine("five", url).path(step) / "text").read_text() == "a"
+
+
+def test_what_was_cut_off_on_its_way_is_fetched_once_more(machine, url, monkeypatch):
+    step = Step(Write("a long text"))
+    made(machine("one", url), step)
+    other = machine("two", url)
+    system, _ = other._files
+    whole, calls = system.get_file, list[str]()
+
+    def cut_off_once(path, file):
+        whole(path, file)
+        calls.append(path)
+        if len(calls) == 1:
+            Path(file).write_text("a lo")
+
+    monkeypatch.setattr(system, "get_file", cut_off_once)
+    assert (other.path(step) / "text").read_text() == "a long text"
+    assert len(calls) == 2
 
 
 def test_logs_are_read_on_other_machines_and_attempts_add_to_one_log(machine, url):

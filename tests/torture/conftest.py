@@ -54,7 +54,7 @@ def table(figures: dict[str, str]) -> list[str]:
     return ["", "| figure | value |", "|---|---|", *rows] if rows else []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study() -> Path:
     """About half a minute of data, training, scoring and statistics."""
     return Path(__file__).with_name("study.yaml")

@@ -43,15 +43,15 @@ class At:
 class Run:
     """`datatrial run` in a process of its own."""
 
-    def __init__(self, study: Path, store: Path, *overrides: str, jobs: int = 2):
+    def __init__(self, study: Path, store: Path, *overrides: str, jobs: int = 2, log: Path | None = None):
         self.store = store
         command = [sys.executable, "-m", "datatrial.cli", "run", study, *overrides, "--store", store]
-        self.log = store.with_suffix(".log")
-        with self.log.open("a") as log:
+        self.log = log or store.with_suffix(".log")
+        with self.log.open("a") as file:
             self.process = subprocess.Popen(
                 [*map(str, command), "--jobs", str(jobs), "--device", "cpu"],
-                stdout=log,
-                stderr=log,
+                stdout=file,
+                stderr=file,
                 env={**os.environ, **ONE_THREAD, "COLUMNS": "200"},
             )
 
@@ -130,6 +130,11 @@ def contents(store: Path) -> dict[str, str]:
             assert hashlib.sha256(file.read_bytes()).hexdigest() == digest, f"{file} is not what its record says"
             found[file.relative_to(store).as_posix()] = digest
     return found
+
+
+def comparable(made: dict[str, str]) -> dict[str, str]:
+    """Without the page of the report, which says when and for how long things were computed."""
+    return {name: digest for name, digest in made.items() if not name.endswith("/report.html")}
 
 
 def resumed(store: Path, key: str) -> int:

@@ -1,5 +1,6 @@
 """SIGKILL at any moment: nothing finished is lost or done again, nothing half done is taken for whole."""
 
+import math
 import random
 import time
 from collections import Counter
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.torture.conftest import Figure
-from tests.torture.runs import At, Run, contents, finished, gone, killed, resumed
+from tests.torture.runs import At, Run, comparable, contents, finished, gone, killed, resumed
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1500)]
-KILLS = 100
+KILLS = 90
+KILLS_OF_CHILDREN = 10  # and of others, of a study whose stages train in two processes each
 # What a round of kills is aimed at, in the order in which a study comes to it, and for how long (in seconds) it then
 # goes on before it is killed.
 ROUND = {
@@ -23,7 +25,7 @@ ROUND = {
     "statistics": 0.5,
     "report": 0.5,
 }
-TRAININGS = 4  # kills of a round that are aimed at training
+TRAININGS = 6  # kills of a round that are aimed at training
 PATIENCE = 60.0  # seconds to wait for a phase
 
 
@@ -112,13 +114,17 @@ class Torture:
         return None
 
 
-def comparable(made: dict[str, str]) -> dict[str, str]:
-    """Without the page of the report, which says when and for how long things were computed."""
-    return {name: digest for name, digest in made.items() if not name.endswith("/report.html")}
-
-
-def test_a_hundred_kills(study: Path, tmp_path: Path, dice: random.Random, share: float, figure: Figure) -> None:
-    torture = Torture(study, tmp_path, dice, round(KILLS * share))
+@pytest.mark.parametrize(("kills", "overrides"), [(KILLS, ()), (KILLS_OF_CHILDREN, ("launch.num_processes=2",))])
+def test_kills(
+    study: Path,
+    tmp_path: Path,
+    dice: random.Random,
+    share: float,
+    figure: Figure,
+    kills: int,
+    overrides: tuple[str, ...],
+) -> None:
+    torture = Torture(study, tmp_path, dice, math.ceil(kills * share), *overrides)
     expected = torture.reference()
     began = time.monotonic()
     while torture.done.total() < torture.kills:

@@ -42,7 +42,7 @@ class Integrity:
             return f"it cannot be read: {error.strerror}"
         if self._sound.get(key) == stamp:
             return ""
-        found = _compare(folder)
+        found = compare(folder, folder.name)
         if not found:
             self._sound[key], self.changed = stamp, True
         return found
@@ -59,14 +59,14 @@ class Integrity:
             self.changed = False
 
 
-def _compare(folder: Path) -> str:
-    """How a result differs from what its record says; empty if it does not."""
+def compare(folder: Path, identity: str) -> str:
+    """How the result of that digest differs from what its record says; empty if it does not."""
     try:
         record = read_json(folder / "record.json")
         files, recipe = record["files"], record["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return "record.json cannot be read"
-    if digest_of(recipe) != folder.name:
+    if digest_of(recipe) != identity:
         return "record.json is not what was written"
     for name, digest in files.items():
         try:

@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock
 
+from datatrial.engine.integrity import compare
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
-from datatrial.files import file_digest
 from datatrial.records import ModelRef, Runtime, read_json
 
 LOG_SECONDS = 10.0  # between two copies of the log of a step that runs
@@ -171,28 +172,43 @@ class RemoteStore(Store):
     def _fetch(self, key: str) -> None:
         """Bring a result into the cache.
 
-        Raises: StoreError naming a file that is not what its record says.
+        Raises: StoreError when it is not what its record says; the store has it no more, so that a run makes it again.
         """
-        system, base = self._files
         folder = self.root / key
         part = folder.with_name(f".part-{folder.name}")
         with FileLock(self.root / "locks" / f"fetch-{key.replace('/', '-')}.lock"):
             if self._is_current(key):
                 return
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            record = system.cat_file(f"{base}/{key}/record.json")
-            (part / "record.json").write_bytes(record)
-            files = f"{base}/{key}/{_place_of(record)}"
-            for path in system.find(files):
-                file = part / path.removeprefix(f"{files}/")
-                file.parent.mkdir(parents=True, exist_ok=True)
-                system.get_file(path, str(file))
-            for name, digest in read_json(part / "record.json")["files"].items():
-                if not (part / name).exists() or file_digest(part / name) != digest:
-                    raise StoreError(f"{self.url}/{key}/{name} is not what its record says: delete {self.url}/{key}")
+            # Twice, for it may have been cut off on the way.
+            if wrong := self._download(key, part) and self._download(key, part):
+                aside = self._set_aside_there(key)
+                raise StoreError(
+                    f"{self.url}/{key}: {wrong}; its record is now {aside}: run again to have it made anew"
+                )
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
+
+    def _download(self, key: str, part: Path) -> str:
+        """Bring a result into a folder; what is wrong with it, if anything is."""
+        system, base = self._files
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        record = system.cat_file(f"{base}/{key}/record.json")
+        (part / "record.json").write_bytes(record)
+        files = f"{base}/{key}/{_place_of(record)}"
+        for path in system.find(files):
+            file = part / path.removeprefix(f"{files}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            system.get_file(path, str(file))
+        return compare(part, key.rpartition("/")[2])
+
+    def _set_aside_there(self, key: str) -> str:
+        """Take a result's record away, without which it is none; where it is now."""
+        system, base = self._files
+        aside = f"damaged/{key.replace('/', '-')}-{uuid4().hex[:8]}.json"
+        system.pipe_file(f"{base}/{aside}", system.cat_file(f"{base}/{key}/record.json"))
+        system.rm_file(f"{base}/{key}/record.json")
+        return aside
 
     def build(self, work: Work, runtime: Runtime) -> Path:
         """Run the step here, then put its result into the store, unless another machine has done so."""
