@@ -14,6 +14,7 @@ from datatrial.engine.local import LocalExecutor
 from datatrial.engine.schedule import run
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from datatrial.engine.worker import explain
 from tests.engine.tasks import Fail, GoOn, Hang, Sleep, Write
 
 
@@ -46,6 +47,31 @@ def test_errors_for_people_come_without_a_traceback_and_others_have_it_in_the_lo
     assert outcome.failed[disk.digest].startswith("the disk is full")
     assert outcome.failed[odd.digest] == "ValueError: an unexpected value"
     assert "Traceback" in store.log(odd).read_text()
+
+
+LIBRARIES = {
+    "safetensors": "Error while serializing: I/O error: No space left on device (os error 28)",
+    "torch": "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534",
+    "a quota": "cannot write: Disk quota exceeded",
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_full_disk_is_called_so_whatever_library_meets_it(library):
+    error = RuntimeError("saving failed")
+    error.__cause__ = ValueError(LIBRARIES[library])
+    assert explain(error).startswith("the disk is full (the store), or a quota is reached: free some space")
+    assert explain(ValueError("no space between words")) == "ValueError: no space between words"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file that is always full")
+def test_a_log_that_cannot_be_written_fails_the_step_and_not_the_worker(store, tmp_path):
+    bad, good = Step(Fail("odd"), label="bad"), Step(Write("good", runs=str(tmp_path / "pids")))
+    store.log(bad).symlink_to("/dev/full")
+    outcome, events = go(store, bad, good)
+    assert outcome.failed[bad.digest] == "ValueError: an unexpected value"
+    assert good.digest in outcome.done
+    assert "retried" not in [change for change, _, _ in events]
 
 
 def test_a_step_whose_worker_dies_is_tried_once_more(store, tmp_path):
@@ -111,6 +137,7 @@ from datatrial.engine.local import LocalExecutor
 from datatrial.engine.schedule import run
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from datatrial.engine.worker import explain
 from tests.engine.tasks import Sleep, Write
 store = Store(Path(sys.argv[1])); store.open()
 first = Step(Write("first"))

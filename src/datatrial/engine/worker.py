@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -85,26 +85,37 @@ def build(
     store: "Store", work: "Work", device: str, tell: Callable[[Reply], object], others: Others | None = None
 ) -> Reply:
     """Do a step, with all that is printed in its log; how it ended."""
-    with store.logged(work), _output_to(store.log(work)):
-        try:
-            progress = seldom(lambda done, total, what: tell(Reply("progress", what, done, total)))
+    progress = seldom(lambda done, total, what: tell(Reply("progress", what, done, total)))
+    try:
+        with store.logged(work), _output_to(store.log(work)):
             store.build(work, Runtime(device, progress, store.root / "cache", others=others))
-            return Reply("done")
-        except Exception as error:
-            traceback.print_exc()
-            return Reply("failed", explain(error))
+    except Exception as error:  # of the log, too: a disk that is full takes none
+        return Reply("failed", explain(error))
+    return Reply("done")
 
 
 def explain(error: BaseException) -> str:
     """An error in one line for people; the traceback is in the step's log."""
     if isinstance(error, DatatrialError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'the store'}): free some space, then run again to go on"
+    if _is_of_a_full_disk(error):
+        where = getattr(error, "filename", None) or "the store"
+        return f"the disk is full ({where}), or a quota is reached: free some space, then run again to go on"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"no access to {error.filename or 'the store'}: {error.strerror}"
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}"
+
+
+def _is_of_a_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what it comes of, says so; libraries that write by themselves raise errors of their own."""
+    if error is None:
+        return False
+    full = (errno.ENOSPC, errno.EDQUOT)
+    named = isinstance(error, OSError) and error.errno in full
+    said = any(os.strerror(number) in str(error) for number in full)
+    of_torch = "inline_container" in str(error) and any(how in str(error) for how in ("unexpected pos", "write failed"))
+    return named or said or of_torch or _is_of_a_full_disk(error.__cause__ or error.__context__)
 
 
 def last_words(*logs: str) -> str:
@@ -115,21 +126,29 @@ def last_words(*logs: str) -> str:
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Send everything that this process prints, C code included, to the end of the step's log."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Send everything that this process prints, C code included, to the end of the step's log, and its error."""
+    _flush()
     before = {stream: os.dup(stream) for stream in (1, 2)}
     with log.open("ab", buffering=0) as file:
         for stream in before:
             os.dup2(file.fileno(), stream)
     try:
         yield
+    except Exception:
+        with suppress(OSError):
+            traceback.print_exc()
+        raise
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         for stream, saved in before.items():
             os.dup2(saved, stream)
             os.close(saved)
+
+
+def _flush() -> None:
+    with suppress(OSError):  # a full disk is no reason to lose the worker
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def _leave_with_parent(parent: int) -> None:
