@@ -1,13 +1,18 @@
 """What really breaks things: `make torture`. Its figures are printed at the end, as a Markdown table."""
 
+import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.torture.runs import Run
+
 FIGURES = pytest.StashKey[dict[str, str]]()
 Figure = Callable[[str, object], None]
+Patch = Callable[..., None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +36,26 @@ def dice(request: pytest.FixtureRequest, figure: Figure) -> random.Random:
     seed = random.randrange(10**6) if seed is None else seed
     figure("seed of what is drawn (--dice)", seed)
     return random.Random(seed)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all that the study makes."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    assert Run(study, store).wait() == 0
+    return store
+
+
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch) -> Patch:
+    """Has each process of a run begin with what `patches/sitecustomize.py` has under these names."""
+
+    def patch(*names: str) -> None:
+        patches = Path(__file__).with_name("patches")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(patches), *filter(None, sys.path)]))
+        monkeypatch.setenv("DATATRIAL_TORTURE", ",".join(names))
+
+    return patch
 
 
 @pytest.fixture

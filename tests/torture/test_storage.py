@@ -10,29 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.conftest import Figure
-from tests.torture.runs import ONE_THREAD, Run, comparable, contents, finished
+from tests.torture.conftest import Figure, Patch
+from tests.torture.runs import ONE_THREAD, Run, contents, finished
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
-PATCHES = Path(__file__).with_name("patches")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, study: Path) -> Path:
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    assert Run(study, store).wait() == 0
-    return store
-
-
-@pytest.fixture
-def patched(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Has each process of a run begin with patches that the tests have."""
-
-    def patch(*names: str) -> None:
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PATCHES), *filter(None, sys.path)]))
-        monkeypatch.setenv("DATATRIAL_TORTURE", ",".join(names))
-
-    return patch
 
 
 def with_a_small_disk(folder: Path, script: str, size: str) -> "subprocess.CompletedProcess[str]":
@@ -70,7 +51,7 @@ def test_a_disk_that_is_full_is_said_and_once_there_is_room_the_run_goes_on(
     assert codes[-1] == "rc 0", said
     assert "Traceback" not in said
     assert "the disk is full" in said or "No space left on device" in said
-    assert comparable(contents(kept)) == comparable(contents(undisturbed))
+    assert contents(kept) == contents(undisturbed)
     figure("runs that ended on a full disk before one had room", sum(code != "rc 0" for code in codes))
 
 
@@ -88,7 +69,7 @@ def test_a_store_that_becomes_read_only_is_said(study: Path, tmp_path: Path, und
     assert codes[1:] == ["rc 2", "rc 0"], said
     assert "cannot write to the store" in said
     assert "Traceback" not in said
-    assert comparable(contents(kept)) == comparable(contents(undisturbed))
+    assert contents(kept) == contents(undisturbed)
 
 
 def test_files_that_change_on_the_disk_are_found_and_made_again(
@@ -107,7 +88,7 @@ def test_files_that_change_on_the_disk_are_found_and_made_again(
         said = run.log.read_text()
         assert len(list((store / "damaged").iterdir())) == len(victims)
         assert said.count("it is made again, and what was there is in") == len(victims)
-        assert comparable(contents(store)) == comparable(expected)
+        assert contents(store) == expected
     for how, times in sorted(broken.items()):
         figure(f"results with a file that was {how}, each found, set aside and made again", times)
 
@@ -130,14 +111,14 @@ def damaged(result: Path, dice: random.Random) -> str:
     return how
 
 
-def test_a_clock_that_jumps_changes_nothing(study: Path, tmp_path: Path, undisturbed: Path, patched) -> None:
+def test_a_clock_that_jumps_changes_nothing(study: Path, tmp_path: Path, undisturbed: Path, patched: Patch) -> None:
     patched("clock_jumps")
     assert Run(study, tmp_path / "store").wait() == 0
-    assert comparable(contents(tmp_path / "store")) == comparable(contents(undisturbed))
+    assert contents(tmp_path / "store") == contents(undisturbed)
 
 
 def test_two_runs_on_one_store_do_each_step_once(
-    study: Path, tmp_path: Path, undisturbed: Path, patched, monkeypatch: pytest.MonkeyPatch, figure: Figure
+    study: Path, tmp_path: Path, undisturbed: Path, patched: Patch, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     """Where renames are slow, too."""
     notes = tmp_path / "notes"
@@ -148,7 +129,7 @@ def test_two_runs_on_one_store_do_each_step_once(
     built = Counter(notes.read_text().split())
     assert set(built) == set(finished(tmp_path / "store"))
     assert set(built.values()) == {1}
-    assert comparable(contents(tmp_path / "store")) == comparable(contents(undisturbed))
+    assert contents(tmp_path / "store") == contents(undisturbed)
     figure("steps that two runs at once did, each once", built.total())
 
 
@@ -158,4 +139,4 @@ def test_paths_may_be_as_long_as_the_system_allows(study: Path, tmp_path: Path, 
         deep = deep / ("d" * 200)
     deep.mkdir(parents=True)
     assert Run(study, deep / "store", log=tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
-    assert comparable(contents(deep / "store")) == comparable(contents(undisturbed))
+    assert contents(deep / "store") == contents(undisturbed)

@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -36,6 +37,32 @@ def builds_are_noted() -> None:
         real(self, work, *rest)  # type: ignore[arg-type]
 
     Store._build_alone = build  # type: ignore[method-assign, assignment]
+
+
+def last_comes_first() -> None:
+    """Of what could begin, that begins which would be the last to."""
+    from datatrial.engine import schedule
+
+    def most_urgent(self: schedule._Waiting) -> str:
+        self.ready.sort()
+        return self.ready.pop()[2]
+
+    schedule._Waiting.most_urgent = most_urgent  # type: ignore[method-assign]
+
+
+def an_eighth_at_a_time() -> None:
+    """Of the tokens that go through a model."""
+    from datatrial.likelihood import budget
+    from datatrial.training import _at_once
+
+    _at_once.MOST_ON_CPU //= 8
+    real = budget.cpu_budget
+
+    def smaller(widths: budget.Widths) -> budget.Budget:
+        whole = real(widths)
+        return replace(whole, row=whole.row // 8, tokens=whole.tokens // 8, keep=whole.keep // 8)
+
+    budget.cpu_budget = smaller
 
 
 for _what in filter(None, os.environ.get("DATATRIAL_TORTURE", "").split(",")):
