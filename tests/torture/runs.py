@@ -112,10 +112,15 @@ def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
     return True
 
 
+def records(store: Path) -> list[Path]:
+    """Of every result that is there; what was set aside is none."""
+    return [path for path in store.glob("*/[!.]*/record.json") if path.parts[-3] != "damaged"]
+
+
 def finished(store: Path) -> dict[str, tuple[int, int]]:
     """Every result that is there, by kind and digest, with what changes if it is made again."""
     found = {}
-    for record in store.glob("*/[!.]*/record.json"):
+    for record in records(store):
         stat = record.stat()
         found[f"{record.parent.parent.name}/{record.parent.name}"] = (stat.st_ino, stat.st_mtime_ns)
     return found
@@ -127,7 +132,7 @@ def contents(store: Path) -> dict[str, str]:
     Records are left out, and of reports what is about the computing.
     """
     found = {}
-    for record in store.glob("*/[!.]*/record.json"):
+    for record in records(store):
         for name, digest in json.loads(record.read_text())["files"].items():
             file = record.parent / name
             assert hashlib.sha256(file.read_bytes()).hexdigest() == digest, f"{file} is not what its record says"
