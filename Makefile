@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test torture check format clean
+
+SHARE ?= 1
 
 demo: $(READY)
 	$(BIN)/datatrial run studies/quickstart.yaml
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Breaks things at length, and prints what it found: SHARE=0.1 is a tenth of the kills and executions.
+torture: $(READY)
+	timeout 1500 $(BIN)/python -m pytest tests/torture -m torture -n 2 --dist worksteal --share $(SHARE)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -3,14 +3,13 @@
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.torture.runs import Run
 
-FIGURES = pytest.StashKey[dict[str, str]]()
 Figure = Callable[[str, object], None]
 Patch = Callable[..., None]
 
@@ -18,10 +17,6 @@ Patch = Callable[..., None]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=float, default=1.0, help="of the kills, executions and sizes: 0.1 is a tenth")
     parser.addoption("--dice", type=int, default=None, help="the seed of what is drawn; by default another each time")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FIGURES] = {}
 
 
 @pytest.fixture
@@ -59,24 +54,22 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Patch:
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Iterator[Figure]:
-    """Takes note of a number that the test found."""
-    test = request.node.name
-
-    def note(what: str, value: object) -> None:
-        request.config.stash[FIGURES][f"{test}: {what}"] = str(value)
-
-    yield note
+def figure(record_property: Figure) -> Figure:
+    """Takes note of a number that the test found, to be told at the end."""
+    return record_property
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in table(config.stash[FIGURES]):
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ended = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    rows = [(test_of(report), *told) for report in ended if report.when == "call" for told in report.user_properties]
+    if rows:
+        terminalreporter.write_line("| test | figure | value |\n|---|---|---|")
+    for row in rows:
+        terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")
 
 
-def table(figures: dict[str, str]) -> list[str]:
-    rows = [f"| {what} | {value} |" for what, value in figures.items()]
-    return ["", "| figure | value |", "|---|---|", *rows] if rows else []
+def test_of(report: pytest.TestReport) -> str:
+    return report.nodeid.partition("::test_")[2].replace("_", " ")
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,13 @@ class Run:
         except psutil.NoSuchProcess:
             return []
 
+    def family(self) -> list[psutil.Process]:
+        """Its workers, and what those have started."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
     def at(self) -> list[At]:
         """What its workers are at, as far as they have a step."""
         return [at for worker in self.workers() if (at := self._of(worker))]

@@ -83,7 +83,7 @@ class Torture:
             return
         time.sleep(self.dice.uniform(0, ROUND[target]))
         at = next((now for now in run.at() if now.worker == at.worker), None)
-        workers = run.workers()
+        workers, family = run.workers(), run.family()
         who = self.dice.choice(["run", "worker", "worker", "all"])
         if who == "worker":
             victims = at.worker.children(recursive=True) if at and self.overrides else []
@@ -94,7 +94,7 @@ class Torture:
             who = "child of a worker" if victims else who
         else:
             run.kill(*(workers if who == "all" else []))
-            assert gone(workers), "a worker outlived its run"
+            assert gone(family), "a worker, or a process of its, outlived the run"
         phase = at.phase if at else "between steps"
         self.done[who, phase] += 1
         if at and at.phase == "training" and at.checkpoint > latest.get(key := f"{at.kind}/{at.digest}", 0):

@@ -1,4 +1,4 @@
-"""A whole study on a Ray cluster of two nodes, one of which is lost while it trains."""
+"""A whole study on a Ray cluster of two nodes, one of which is lost while it trains; and steps that hang there."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,18 @@ import yaml
 from polars.testing import assert_frame_equal
 
 from datatrial import run
+from datatrial.engine import local, schedule
+from datatrial.engine import ray as ray_executor
 from datatrial.engine.schedule import Event
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from tests.end_to_end.conftest import datatrial, tiny
+from tests.engine.tasks import Hang
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrial[ray]'")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(600)]
+__all__ = ["datatrial", "tiny"]  # fixtures
 
 
 def smaller(study: Path, **changes: Any) -> None:
@@ -67,7 +72,9 @@ def digests_and_times(store: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in store.glob("*/*/record.json")}
 
 
-def test_a_study_that_loses_a_node_in_the_middle_of_training_ends_with_the_same_numbers(cluster, tiny, tmp_path):
+def test_a_study_that_loses_a_node_in_the_middle_of_training_ends_with_the_same_numbers(
+    cluster, tiny, tmp_path, figure: Figure
+):
     # Long enough that the node dies in the middle, and on a node of its own.
     long = {"sft": {"learning_rate": 1e-3, "epochs": 12}}
     smaller(tiny, training=long, resources={"training": {"custom": {"trainer": 1}}})
@@ -77,6 +84,7 @@ def test_a_study_that_loses_a_node_in_the_middle_of_training_ends_with_the_same_
     assert 0 < loses.lost_at < 1
     retried = {label for change, label in loses.told if change == "retried"}
     assert any(label.startswith("sft careful") for label in retried)
+    figure("share of a training that was done when its node was lost", f"{loses.lost_at:.0%}")
 
     here = run(tiny, tmp_path / "here", jobs=2, device="cpu")
     assert on_ray.outcome.done == here.outcome.done
@@ -112,3 +120,16 @@ def test_a_study_runs_on_a_ray_of_its_own_over_a_remote_store_that_any_machine_r
     made = digests_and_times(tmp_path / "bucket" / "studies")
     assert elsewhere("run", tiny).partition("report:")[0] == tables.partition("report:")[0]
     assert digests_and_times(tmp_path / "bucket" / "studies") == made
+
+
+def test_a_step_that_hangs_on_a_cluster_is_ended_and_tried_once_more(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(ray_executor, "LOOK_SECONDS", 0.5)
+    cluster.add_node(num_cpus=1)
+    store, step, events = Store(tmp_path / "store"), Step(Hang("waits", str(tmp_path / "tried"))), list[Event]()
+    store.open()
+    with ray_executor.RayExecutor(store) as executor:
+        outcome = schedule.run([step], store, executor, lambda event, _: events.append(event))
+    assert outcome.done == {step.digest}
+    [retried] = [event.message for event in events if event.change == "retried"]
+    assert retried == "its worker said nothing for too long and was ended"
