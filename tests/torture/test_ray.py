@@ -16,6 +16,7 @@ from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from tests.end_to_end.conftest import datatrial, tiny
 from tests.engine.tasks import Hang
+from tests.torture.conftest import Figure
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrial[ray]'")
 
