@@ -47,7 +47,7 @@ def written(place: Place) -> str:
     """A place as people write it: `arms.lima[0].sft`."""
     text = ""
     for part in place:
-        name = str(part) if str(part).isprintable() else repr(part)
+        name = str(part) if str(part).isprintable() and part != "" else repr(part)
         text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
 

@@ -1,14 +1,14 @@
 """Opening files that others made: a pipe or a device may never end, so only regular files are read."""
 
 import errno
+import io
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.filesize import decimal
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> io.BufferedReader:
     """A file, opened for reading; links are followed.
 
     Raises: OSError when it cannot be opened, or is a pipe, a socket or a device.
