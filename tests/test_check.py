@@ -291,8 +291,23 @@ def test_unknown_trl_settings_and_those_that_the_study_has_itself_are_refused(wr
 
 
 def test_an_override_that_is_no_yaml_value_is_named(write):
-    with pytest.raises(StudyError, match="about: the value '2024-99-99' is not valid"):
-        Study.load(write(GOOD), ["about=2024-99-99"])
+    with pytest.raises(StudyError, match="about: the value '\[2024' cannot be read: not valid YAML"):
+        Study.load(write(GOOD), ["about=[2024"])
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "~nobody-of-that-name/x"])
+def test_what_can_be_no_path_is_named(write, path):
+    extra = f"hub_root: {path}\naudits: [{{kind: groups, lexicon: {path}}}]\n"
+    text = GOOD.replace("path: mine.jsonl", f"path: {path}.jsonl").replace("base: []", f"base: [{{model: {path}}}]")
+    found = problems(write(extra + text))
+    for place in ("hub_root", "audits[0].lexicon", "data.mine.source.path", "arms.base[0].path"):
+        assert any(f"{place}: can be no path: " in line for line in found), (place, found)
+
+
+def test_a_lexicon_that_is_no_file_is_named(write):
+    for path, why in {"/dev/zero": "it is a pipe or a device", ".": "Is a directory"}.items():
+        found = problems(write(GOOD + f"audits: [{{kind: groups, lexicon: {path}}}]\n"))
+        assert any("audits[0]: cannot read" in line and why in line for line in found), found
 
 
 def test_a_stage_changes_only_those_settings_of_lora_and_trl_that_it_names(write):

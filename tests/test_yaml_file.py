@@ -1,7 +1,10 @@
+import os
+from itertools import pairwise
+
 import pytest
 
 from datatrial.errors import StudyError
-from datatrial.yaml_file import YamlFile, written
+from datatrial.yaml_file import ABSENT, LARGEST, LONGEST_CHAIN, YamlFile, value_at
 
 TEXT = """\
 name: x
@@ -36,7 +39,7 @@ def test_every_place_has_its_line():
         ("- a\n- b", "should be a mapping"),
         ("", "should be a mapping"),
         ("a: *nowhere", "undefined alias"),
-        ("a: !!python/object:os.system {}\nb: [", "not valid YAML"),
+        ("a: !!python/object:os.system {}", "line 1: a: the tag !!python/object:os.system means nothing here"),
     ],
 )
 def test_what_is_not_a_yaml_mapping_is_refused_with_its_line(text, message):
@@ -59,20 +62,42 @@ def test_overrides_reach_into_mappings_and_lists_and_make_what_is_absent():
     assert file.values["name"] is None
 
 
-@pytest.mark.parametrize("text", ["epochs", "=3", "contrasts.7.arm=x", "contrasts.last=x", "name.deeper=1", "seeds=[1"])
-def test_an_override_that_cannot_be_meant_is_refused(text):
-    with pytest.raises(StudyError):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epochs",
+        "=3",
+        "contrasts.7.arm=x",
+        "contrasts.last=x",
+        "contrasts.²=x",
+        f"contrasts.{'9' * 5000}.arm=x",
+        "name.deeper=1",
+        "seeds=[1",
+        "name=*a",
+        "name=!!python/object/apply:os.system [ls]",
+        f"name={'[' * 30_000}",
+        f"name={'9' * 5000}",
+        f"{'a.' * 30_000}b=1",
+        "." * 30_000 + "=1",
+        "two\nlines",
+    ],
+)
+def test_an_override_that_cannot_be_meant_is_refused_in_one_line(text):
+    with pytest.raises(StudyError) as caught:
         YamlFile.parse(TEXT).with_overrides([text])
+    assert len(caught.value.problems) == 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["2", "²", "9" * 5000, "-1"])
+def test_no_item_has_a_number_that_is_none_of_theirs(part):
+    assert value_at({"seeds": [0, 1]}, f"seeds.{part}") is ABSENT
 
 
 def test_overrides_leave_the_original_as_it_was():
     file = YamlFile.parse(TEXT)
     file.with_overrides(["training.sft.epochs=3"])
     assert file.values["training"]["sft"]["epochs"] == 2
-
-
-def test_places_are_written_as_people_write_them():
-    assert written(("arms", "lima", 0, "sft")) == "arms.lima[0].sft"
 
 
 def test_a_study_extends_another_key_by_key(tmp_path):
@@ -97,13 +122,54 @@ def test_problems_of_an_extended_study_point_at_no_line_of_the_other_file(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "text", ["extends: own.yaml", "extends: [a]", "extends: nowhere.yaml", "extends: ../elsewhere.yaml"]
+    "text",
+    [
+        "extends: own.yaml",
+        "extends: [a]",
+        "extends: nowhere.yaml",
+        "extends: ../elsewhere.yaml",
+        "extends: ..",
+        "extends: ''",
+        'extends: "a\\0b"',
+        f"extends: {'a' * 5000}",
+    ],
 )
 def test_what_cannot_be_extended_is_refused(tmp_path, text):
     own = tmp_path / "own.yaml"
     own.write_text(text + "\nname: x\n")
     with pytest.raises(StudyError):
         YamlFile.read(own)
+
+
+def test_a_chain_of_studies_has_an_end(tmp_path):
+    names = [f"{number}.yaml" for number in range(LONGEST_CHAIN + 2)]
+    for name, other in pairwise(names):
+        (tmp_path / name).write_text(f"extends: {other}\nname: x\n")
+    (tmp_path / names[-1]).write_text("about: the last\n")
+    assert YamlFile.read(tmp_path / names[1]).values == {"about": "the last", "name": "x"}
+    with pytest.raises(StudyError, match="more than 20 files extend one another"):
+        YamlFile.read(tmp_path / names[0])
+
+
+def test_only_files_of_some_length_in_utf_8_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "device.yaml").symlink_to("/dev/zero")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    with (tmp_path / "large.yaml").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    for name, message in {
+        "pipe": "it is a pipe or a device",
+        "device": "it is a pipe or a device",
+        "folder": "Is a directory",
+        "latin": "it is not in UTF-8",
+        "large": "it has 262.1 kB, and at most 262.1 kB are read",
+    }.items():
+        with pytest.raises(StudyError, match=rf"cannot read .*{name}\.yaml: {message}"):
+            YamlFile.read(tmp_path / f"{name}.yaml")
+        (tmp_path / "own.yaml").write_text(f"extends: {name}.yaml\nname: x\n")
+        with pytest.raises(StudyError, match=rf"cannot read .*{name}\.yaml: {message}"):
+            YamlFile.read(tmp_path / "own.yaml")
 
 
 ASSUMED = """\

@@ -12,13 +12,14 @@ from datatrial.component import Component, did_you_mean
 from datatrial.errors import DatatrialError, Problem
 from datatrial.invalid import invalid
 from datatrial.models.hub import Hub
+from datatrial.plain_yaml import Place, written
 from datatrial.records import LocalFiles
 from datatrial.resources import Launching, Needed
 from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.study import Study, Sweep, stage_fields
 from datatrial.study_parts import OWN_STAGE_SETTINGS, Parts, listed, mapping, read
 from datatrial.training._base import Stage
-from datatrial.yaml_file import ABSENT, Place, YamlFile, value_at, written
+from datatrial.yaml_file import ABSENT, YamlFile, value_at
 
 Found = tuple[Place, str]  # a place, and what is wrong there
 SEEDS = "seeds are the study's: set its `seeds`"
@@ -49,6 +50,8 @@ class _Checks(Parts):
                 yield from ((place, message) for message in messages)
             except DatatrialError as error:
                 yield place, str(error)
+            except OSError as error:
+                yield place, f"cannot read {error.filename}: {error.strerror}"
 
     def starts(self) -> Iterator[Found]:
         """Wrong settings of the models that arms start from."""

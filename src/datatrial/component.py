@@ -30,12 +30,19 @@ LISTED = 30  # names that a message lists at most
 PLUGINS = "datatrial.kinds"  # entry point group: name "curation.my_op", value "package.my_op"
 
 
-def _beside_the_study(path: Path, info: ValidationInfo) -> Path:
+def beside_the_study(path: Path, info: ValidationInfo) -> Path:
+    """A path in a study; a relative one is relative to the study file."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return folder / path.expanduser()
+    try:
+        found = folder / path.expanduser()
+        found.exists()  # whether there could be such a file: a name can be too long, a home unknown
+    except (OSError, RuntimeError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise PydanticCustomError("path", "can be no path: {what}", {"what": what}) from None
+    return found
 
 
-LocalPath = Annotated[Path, AfterValidator(_beside_the_study)]
+LocalPath = Annotated[Path, AfterValidator(beside_the_study)]
 """A path in a study; a relative one is relative to the study file. Exclude it from the identity: contents count."""
 
 

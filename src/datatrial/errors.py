@@ -49,3 +49,9 @@ class StudyError(DatatrialError):
 def first_line(error: Exception) -> str:
     """What an error of a library says first; such messages go on for pages."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def quoted(value: object, most: int = 200) -> str:
+    """A value as messages quote it: in Python's notation, of which a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"

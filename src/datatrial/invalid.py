@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from datatrial.yaml_file import Place
+from datatrial.errors import quoted
+from datatrial.plain_yaml import Place
 
 PLAIN = {  # pydantic's words, and ours
     "Input should": "should",
@@ -52,5 +53,5 @@ def plainly(text: str, value: Any) -> str:
     text = re.sub(r" or instance of \w+", "", text)
     for jargon, plain in PLAIN.items():
         text = text.replace(jargon, plain)
-    shown = repr(value) if isinstance(value, str | int | float | bool) else ""
+    shown = quoted(value) if isinstance(value, str | int | float | bool) else ""
     return f"{text} (got {shown})" if shown and shown not in text and text != "is missing" else text

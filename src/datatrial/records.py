@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
+from datatrial.regular_files import text_of
+
 Role = Literal["system", "user", "assistant"]
+LARGEST_JSON = 2**28  # bytes of a file that is read whole; results of lm-eval and what an audit found are far smaller
 
 
 class Message(TypedDict):
@@ -318,4 +321,12 @@ class Resources:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file holds.
+
+    Raises: OSError when it cannot be read, is no regular file, or larger than any that is read whole; ValueError when
+    it is no JSON.
+    """
+    try:
+        return json.loads(text_of(path, LARGEST_JSON))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None

@@ -93,10 +93,11 @@ class Shape:
 
 def shape_of(config: Mapping[str, Any]) -> Shape | None:
     """The shape that a model's config.json tells, under the names of Llama-like models or of GPT-2; else None."""
-    config = {**config, **(config.get("text_config") or {})}
+    text = config.get("text_config")
+    config = {**config, **(text if isinstance(text, Mapping) else {})}
 
-    def first(*names: str) -> Any:
-        return next((config[name] for name in names if config.get(name) is not None), None)
+    def first(*names: str) -> int | None:  # anything but a number above 0 is as good as nothing
+        return next((n for name in names if isinstance(n := config.get(name), int) and n > 0), None)
 
     hidden, layers = first("hidden_size", "n_embd", "d_model"), first("num_hidden_layers", "n_layer", "num_layers")
     heads, vocabulary = first("num_attention_heads", "n_head", "num_heads"), first("vocab_size")

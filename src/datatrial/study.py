@@ -14,12 +14,13 @@ from datatrial.errors import StudyError
 from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
+from datatrial.plain_yaml import Place
 from datatrial.prompts import PromptFormat
 from datatrial.report.wording import in_words
 from datatrial.resources import Checkpoints, Launching, ResourcesOfSteps
 from datatrial.statistics.declared import DeclaredContrast
 from datatrial.training._base import Lora, LoraOrAll, Stage
-from datatrial.yaml_file import Place, YamlFile
+from datatrial.yaml_file import YamlFile
 
 LENGTHS = {"epochs", "budget"}
 OTHER_SEEDS = 1_000_003  # from a seed of the study to one that is trained again with

@@ -11,9 +11,9 @@ from datatrial.data_set import DataSet
 from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
+from datatrial.plain_yaml import Place
 from datatrial.study import ArmStage, name_as_kind, stage_fields, start_fields, task_name_as_benchmark
 from datatrial.training._base import Stage
-from datatrial.yaml_file import Place
 
 C = TypeVar("C")
 OWN_STAGE_SETTINGS = ("prompt", "max_length", "lora")  # of a stage, declared for the whole study

@@ -15,9 +15,9 @@ from datatrial.curation.shuffle_answers import ShuffleAnswers
 from datatrial.data_set import DataSet
 from datatrial.errors import Problem, StudyError
 from datatrial.invalid import plainly
+from datatrial.plain_yaml import written
 from datatrial.study import ArmStage, Study, Sweep
 from datatrial.training._base import Stage
-from datatrial.yaml_file import written
 
 AGAIN, SHUFFLED, SUBSET = "again", "shuffled", "as few"
 NUMBERS = (int, float, int | None, float | None)  # types of settings that can be swept

@@ -1,17 +1,19 @@
 """Study files: YAML 1.2 with the line of every key, and dotted overrides on top."""
 
 import io
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from datatrial.errors import Problem, StudyError
+from datatrial.errors import Problem, StudyError, quoted
+from datatrial.plain_yaml import DEEPEST, Place, loaded
+from datatrial.regular_files import text_of
 
-Place = tuple[str | int, ...]
+LARGEST = 2**18  # bytes of a study file: twenty times our longest, and it takes 10 s to parse
+LONGEST_CHAIN = 20  # files, each of which extends the next
 LENGTH = ("epochs", "budget")  # how long to train: one setting, said in either way
 ABSENT = object()
 
@@ -40,9 +42,11 @@ class YamlFile:
         if name is None:
             return own
         if not isinstance(name, str) or Path(name).name != name:  # paths in either file are relative to its folder
-            raise StudyError([Problem("extends", f"should name a study file of the same folder (got {name!r})")])
+            raise StudyError([Problem("extends", f"should name a study file of the same folder (got {quoted(name)})")])
         if path.resolve() in above:
             raise StudyError([Problem("extends", f"{path} extends itself")])
+        if len(above) == LONGEST_CHAIN:
+            raise StudyError([Problem("extends", f"more than {LONGEST_CHAIN} files extend one another")])
         other = path.parent / name
         general = cls._read(other, (*above, path.resolve()))
         values = _merged(general.values, own.values)
@@ -52,33 +56,31 @@ class YamlFile:
     @classmethod
     def _one(cls, path: Path) -> "YamlFile":
         try:
-            return cls.parse(path.read_text(encoding="utf-8"))
+            return cls.parse(text_of(path, LARGEST))
         except FileNotFoundError:
             raise StudyError([Problem("", f"there is no file {path}", "`datatrial init` writes an example")]) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyError([Problem("", f"cannot read {path}: {error}")]) from error
+        except UnicodeDecodeError as error:
+            raise StudyError([Problem("", f"cannot read {path}: it is not in UTF-8 ({error})")]) from error
+        except OSError as error:
+            raise StudyError([Problem("", f"cannot read {path}: {error.strerror or error}")]) from error
 
     @classmethod
     def parse(cls, text: str) -> "YamlFile":
-        try:
-            loaded = YAML(typ="rt", pure=True).load(text)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            what = (error.problem or error.context or "not readable").splitlines()[0]
-            raise StudyError([Problem("", f"not valid YAML: {what}", line=mark.line + 1 if mark else None)]) from error
-        except (YAMLError, ValueError) as error:
-            raise StudyError([Problem("", f"not valid YAML: {error}")]) from error
-        if not isinstance(loaded, CommentedMap):
+        """The values of a study file's text.
+
+        Raises: StudyError with the line of what is not YAML, or more than a study can mean.
+        """
+        values, lines = loaded(text)
+        if not isinstance(values, dict):
             raise StudyError([Problem("", "should be a mapping of keys such as `name`, `model`, `data` and `arms`")])
-        lines: dict[Place, int] = {}
-        return cls(_plain(loaded, (), lines), lines)
+        return cls(values, lines)
 
     def with_overrides(self, overrides: list[str]) -> "YamlFile":
         """The values with each `dotted.key=value` put in; values are YAML, list items are named by number.
 
         Raises: StudyError when an override is not of that form or its place does not exist.
         """
-        values: dict[str, Any] = _plain(self.values, (), {})
+        values = deepcopy(self.values)
         problems = [problem for text in overrides if (problem := _override(values, text))]
         if problems:
             raise StudyError(problems)
@@ -100,22 +102,6 @@ class YamlFile:
         while place and place not in self.lines and not self.extended:
             place = place[:-1]
         return self.lines.get(place)
-
-
-def _plain(node: Any, place: Place, lines: dict[Place, int]) -> Any:
-    """Lists, dicts and scalars without ruamel's wrappers, noting the line of each."""
-    if isinstance(node, CommentedMap):
-        lines.update({(*place, key): node.lc.key(key)[0] + 1 for key in node if key in node.lc.data})
-    elif isinstance(node, CommentedSeq):
-        lines.update({(*place, index): node.lc.item(index)[0] + 1 for index in range(len(node))})
-    if isinstance(node, dict):
-        return {str(key): _plain(value, (*place, key), lines) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value, (*place, index), lines) for index, value in enumerate(node)]
-    for plain in (bool, int, float, str):
-        if isinstance(node, plain):
-            return plain(node)
-    return node
 
 
 def _merged(general: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -148,8 +134,8 @@ def _drop_assumptions(before: dict[str, Any], after: dict[str, Any], restated: A
 def value_at(values: Any, dotted: str) -> Any:
     """What stands at a place such as `training.sft.epochs`, list items named by number; `ABSENT` if nothing does."""
     for part in dotted.split("."):
-        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
+        if isinstance(values, list) and (number := _number(part, values)) is not None:
+            values = values[number]
         elif isinstance(values, dict) and part in values:
             values = values[part]
         else:
@@ -160,21 +146,23 @@ def value_at(values: Any, dotted: str) -> Any:
 def _override(values: dict[str, Any], text: str) -> Problem | None:
     place, equals, written = text.partition("=")
     if not equals or not place:
-        return Problem(text, "an override should be written key=value", "for example training.sft.epochs=2")
+        return Problem(quoted(text, 80), "an override should be written key=value", "for example training.sft.epochs=2")
     *parents, last = place.split(".")
+    if len(parents) > DEEPEST:
+        return Problem(quoted(place, 80), f"goes more than {DEEPEST} deep, and no setting does")
     node: Any = values
     for part in parents:
         node = _step_into(node, part)
         if not isinstance(node, dict | list):
             return Problem(place, f"there is no {part!r} to set {last!r} in")
     try:
-        value = _plain(YAML(typ="safe", pure=True).load(written), (), {})
-    except (YAMLError, ValueError):
-        return Problem(place, f"the value {written!r} is not valid YAML")
+        value, _ = loaded(written)
+    except StudyError as error:
+        return Problem(place, f"the value {quoted(written)} cannot be read: {error.problems[0].message}")
     if isinstance(node, list):
-        if not last.isdigit() or int(last) >= len(node):
+        if (number := _number(last, node)) is None:
             return Problem(place, f"should end with the number of an item, 0 to {len(node) - 1}")
-        node[int(last)] = value
+        node[number] = value
         return None
     if parents[-1:] == ["budget"]:  # of its counts, too, there is one
         node.clear()
@@ -184,15 +172,13 @@ def _override(values: dict[str, Any], text: str) -> Problem | None:
 
 def _step_into(node: Any, part: str) -> Any:
     if isinstance(node, list):
-        return node[int(part)] if part.isdigit() and int(part) < len(node) else None
+        return None if (number := _number(part, node)) is None else node[number]
     if isinstance(node, dict) and part not in node:
         _put(node, part, {})
     return node.get(part) if isinstance(node, dict) else None
 
 
-def written(place: Place) -> str:
-    """A place as people write it: `arms.lima[0].sft`."""
-    text = ""
-    for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+def _number(part: str, items: list[Any]) -> int | None:
+    """The item of a list that a part of a place names by its number; None where it names none."""
+    known = part.isdecimal() and len(part) <= len(str(len(items)))  # a number can be too long to be read as one
+    return number if known and (number := int(part)) < len(items) else None

@@ -92,6 +92,20 @@ def test_a_folder_is_read_with_its_tokenizer(tmp_path: Path) -> None:
     assert 1.0 < policy.characters_per_token < 1.5  # a letter is a token, and blanks are none
 
 
+@pytest.mark.parametrize(
+    "config",
+    ["[1]", "{", '{"text_config": 3}', json.dumps({**CONFIG, "hidden_size": "64", "num_attention_heads": [1]})],
+)
+def test_of_a_folder_with_broken_files_nothing_is_known(tmp_path: Path, config: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(config)
+    (folder / "tokenizer.json").write_text('{"model": 3}')
+    policy = policy_of(Step(Hub(path=str(folder)), {}, {"weights": LocalExternal(folder, "digest")}), Store(tmp_path))
+    assert policy.shape is None
+    assert policy.characters_per_token == 4.0
+
+
 def test_a_model_trained_here_has_the_shape_of_its_settings(tmp_path: Path) -> None:
     model = FromScratch(corpus=("texts",), vocab_size=1000, hidden_size=64, layers=3, heads=4)
     policy = policy_of(Step(model), Store(tmp_path))

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from datatrial.errors import DataError
-from datatrial.evaluation._task_data import local_settings, needs_of
+from datatrial.evaluation._task_data import _configurations, local_settings, needs_of
 from datatrial.evaluation._tasks import Leaf, read_tasks
 from datatrial.records import HubFiles, LocalFiles
 
@@ -104,6 +104,19 @@ def test_a_configuration_that_is_not_there_is_named_with_those_that_are(reposito
     task = Leaf("t", tmp_path / "far" / "t.yaml", {}, {"dataset_path": "world/birds", "dataset_name": "swans"})
     with pytest.raises(DataError, match="no configuration 'swans'; it has herons, owls"):
         local_settings(task, {"data/world/birds": repository}, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("header", ["[" * 50_000, "configs: &a [*a]", "configs: ["])
+def test_a_card_that_would_kill_its_reader_is_refused(tmp_path: Path, header: str) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{header}\n---\n")
+    with pytest.raises(DataError, match="cannot read the header of"):
+        _configurations(tmp_path / "README.md")
+
+
+@pytest.mark.parametrize("header", ["[1]", "configs: 3", "configs: [3, {data_files: a}]"])
+def test_a_card_that_says_nothing_of_configurations_has_none(tmp_path: Path, header: str) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{header}\n---\n")
+    assert _configurations(tmp_path / "README.md").keys() <= {"None"}
 
 
 def test_a_task_without_data_is_refused(tmp_path: Path) -> None:

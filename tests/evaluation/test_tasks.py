@@ -1,5 +1,6 @@
 """What a task's name or file stands for."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,31 @@ heavy = {"lm_eval", "torch", "datasets", "transformers", "numpy", "polars"} & se
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("include: owls.yaml\ntask: owls\n", "includes itself"),
+        ("include: [../tasks/_loop_yaml]\ntask: owls\n", "includes itself"),
+        ("group: birds\ntask: [no such bird]\n", "no task, group or tag 'no such bird'"),
+        ("include: pipe\ntask: owls\n", "it is a pipe or a device"),
+        ("task: owls\ndeep: " + "[" * 50_000, "nested more than 100 deep"),
+        ("task: owls\na: &a [*a]\n", "with its aliases"),
+        ("task: owls\na: caf\xe9\n", "not valid YAML"),
+    ],
+)
+def test_a_task_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, text: str, why: str) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.yaml")
+    for name in ("_loop_yaml", "loop.yaml"):
+        (folder / name).write_text(f"include: ../tasks/{name}\ntask: loop\n")
+    (folder / "owls.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=why) as caught:
+        read_tasks(str(folder / "owls.yaml"))
+    assert "\n" not in str(caught.value)
 
 
 def test_names_are_found_where_no_index_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_a_line_in_another_encoding_is_named(tmp_path: Path) -> None:
         ('[{"a": 1},\n]', 2),
         ('[{"a": 1}\n{"a": 2}]', 2),
         ("[\n\n3]", 3),
-        ('[{"a": 1}]\n{"a": 2}', 1),
+        ('[{"a": 1}]\n{"a": 2}', 2),
         ("[", 1),
     ],
 )

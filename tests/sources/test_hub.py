@@ -213,6 +213,16 @@ def test_a_readme_with_a_broken_header_states_no_licence(tmp_path: Path) -> None
     assert read(folder, files=["train.jsonl"]).card.source.licence == source().facts.licence
 
 
+LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize("header", [LAUGHS + "license: *a9", "configs: " + "[" * 50_000, "a: &a [*a]\nlicense: *a"])
+def test_a_readme_that_would_fill_the_memory_is_not_read(tmp_path: Path, header: str) -> None:
+    write(tmp_path, {"train.jsonl": lines("a"), "README.md": f"---\n{header}\n---\n"})
+    assert "cannot read the header of" in failure(tmp_path)
+    assert read(tmp_path, files=["train.jsonl"]).card.source.licence == source().facts.licence
+
+
 def test_the_subset_of_the_conversion_is_part_of_the_identity_and_the_revision_is_not() -> None:
     converted = source(revision="refs/convert/parquet")
     assert converted.identity() == source(subset="default").identity() != source().identity()

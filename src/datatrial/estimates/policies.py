@@ -148,7 +148,13 @@ def _text_of(folder: Path | None, shape: Shape | None) -> tuple[float, tuple[str
         return _assumed_text(shape.vocabulary if shape else _ENGLISH_FROM)
     from tokenizers import Tokenizer
 
-    characters = len(ENGLISH) / len(Tokenizer.from_file(str(file)).encode(ENGLISH, add_special_tokens=False).ids)
+    try:
+        tokens = len(Tokenizer.from_file(str(file)).encode(ENGLISH, add_special_tokens=False).ids)
+    except Exception:  # it raises nothing narrower; what is wrong with the file is told when it is read
+        tokens = 0
+    if not tokens:
+        return _assumed_text(shape.vocabulary if shape else _ENGLISH_FROM)
+    characters = len(ENGLISH) / tokens
     return characters, (f"{characters:.1f} characters a token: its tokenizer on a paragraph of English",)
 
 
@@ -160,7 +166,7 @@ def _assumed_text(vocabulary: int) -> tuple[float, tuple[str, ...]]:
 
 def _json(file: Path) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = read_json(file)
+        found = read_json(file)
     except (OSError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}

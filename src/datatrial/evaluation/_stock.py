@@ -20,6 +20,8 @@ from typing import Any, Literal
 import yaml
 
 from datatrial.errors import DataError
+from datatrial.foreign_yaml import LARGEST, bounded
+from datatrial.regular_files import text_of
 
 Kind = Literal["task", "group", "tag", "class"]
 
@@ -93,7 +95,7 @@ def index_of(files: Iterable[str]) -> dict[str, Entry]:
     for path in sorted(files):
         try:
             heads = _heads(path, included)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):  # the last: it includes itself
             continue
         kind: Kind = "class" if "class" in heads else "group" if "group" in heads else "task"
         name = heads.get("group" if kind == "group" else "task")
@@ -109,9 +111,12 @@ def index_of(files: Iterable[str]) -> dict[str, Entry]:
 def load_yaml(path: Path) -> Any:
     """A YAML file as plain values, with every `!function` as a `Function`.
 
-    Raises: OSError, yaml.YAMLError.
+    Raises: OSError; yaml.YAMLError, also when it is not in UTF-8.
     """
-    return yaml.load(path.read_bytes(), Loader=_loader(path.parent))
+    try:
+        return yaml.load(bounded(text_of(path, LARGEST)), Loader=_loader(path.parent))
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from error
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from typing import Any
 from datatrial.errors import DataError
 from datatrial.evaluation._stock import Function, tasks_folder
 from datatrial.evaluation._tasks import Leaf
+from datatrial.foreign_yaml import header_of
 from datatrial.records import HubFiles, LocalFiles, Needs
 
 # Readers of plain files that `datasets` brings along; as `dataset_path` they name no repository.
@@ -150,10 +151,9 @@ def _plain_files(reader: str, splits: dict[str, list[str]], options: dict[str, A
 def _configurations(readme: Path) -> Mapping[str, Mapping[str, Any]]:
     import yaml
 
-    if not readme.is_file() or not (text := readme.read_text(encoding="utf-8")).startswith("---"):
-        return {}
-    card = yaml.load(text.split("\n---", 1)[0], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    return {str(c.get("config_name")): c for c in card.get("configs") or []}
+    card = yaml.load(header_of(readme), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    listed = card.get("configs") if isinstance(card, dict) else None
+    return {str(c.get("config_name")): c for c in (listed if isinstance(listed, list) else ()) if isinstance(c, dict)}
 
 
 def _parquet_splits(folder: Path, configuration: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -88,7 +88,7 @@ def read_tasks(task: str) -> Tasks:
     name = settings.get("group" if kind == "group" else "task")
     if not isinstance(name, str):
         raise DataError(f"{file}: a task needs `task: NAME`, a group `group: NAME` and a list of tasks under `task`")
-    beside = {} if kind == "task" else index_of(str(other) for other in file.parent.glob("*.yaml"))
+    beside = {} if kind == "task" else index_of(str(other) for other in file.parent.glob("*.yaml") if other.is_file())
     return Tasks(name, tuple(_Reader({**beside, name: Entry(kind, file)}).named(name, {})))
 
 
@@ -159,7 +159,9 @@ def _flat(members: tuple[Leaf | Group, ...]) -> Iterator[Leaf | Group]:
             yield from _flat(member.members)
 
 
-def _settings(file: Path) -> dict[str, Any]:
+def _settings(file: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if file.resolve() in including:
+        raise DataError(f"{file}: includes itself")
     try:
         own = dict(_read(file, file.stat().st_mtime_ns))
     except OSError as problem:
@@ -167,7 +169,7 @@ def _settings(file: Path) -> dict[str, Any]:
     included = own.pop("include", None) or []
     settings: dict[str, Any] = {}
     for template in included if isinstance(included, list) else [included]:
-        settings.update(_settings(file.parent / str(template)))
+        settings.update(_settings(file.parent / str(template), (*including, file.resolve())))
     return {**settings, **own}
 
 
@@ -176,7 +178,7 @@ def _read(file: Path, changed: int) -> Mapping[str, Any]:
     try:
         own = load_yaml(file)
     except yaml.YAMLError as problem:
-        raise DataError(f"{file}: not valid YAML: {problem}") from problem
+        raise DataError(f"{file}: not valid YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(own, dict):
         raise DataError(f"{file}: an lm-eval task is a mapping of settings")
     return own

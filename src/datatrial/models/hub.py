@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from datatrial.component import Component
+from datatrial.component import Component, beside_the_study
 from datatrial.errors import ModelError
 from datatrial.models._base import Model
 from datatrial.models._tokenizer import Tokenizer
@@ -28,8 +28,7 @@ def folder_or_id(path: str, info: ValidationInfo) -> str:
 
     `org/name` is a hub id unless there is a folder of that name with a model in it.
     """
-    folder: Path = (info.context or {}).get("folder", Path.cwd())
-    local = folder / Path(path).expanduser()
+    local = beside_the_study(Path(path), info)
     has_model = (local / "config.json").exists() or (local / ADAPTER).exists()
     return path if HUB_ID.fullmatch(path) and not path.startswith((".", "~")) and not has_model else str(local)
 
@@ -128,7 +127,7 @@ def adapter_problems(folder: Path, pickled: bool = True) -> list[str]:
     """What a folder lacks of a LoRA adapter as PEFT saves them."""
     if found := _missing_weights(folder, ["adapter_model.safetensors", *["adapter_model.bin"] * pickled]):
         return found
-    kind = read_json(folder / ADAPTER).get("peft_type")
+    kind = _mapping_in(folder / ADAPTER).get("peft_type")
     return [] if kind == "LORA" else [f"the adapter in {folder} is of type {kind}; only LORA can be used"]
 
 
@@ -139,10 +138,22 @@ def _missing_weights(folder: Path, accepted: list[str]) -> list[str]:
         if weights in names:
             return []
         if f"{weights}.index.json" in names:
-            parts = read_json(folder / f"{weights}.index.json")["weight_map"].values()
-            lacking = sorted(set(parts) - names)
+            parts = _mapping_in(folder / f"{weights}.index.json").get("weight_map")
+            if not isinstance(parts, dict):
+                return [f"{folder / weights}.index.json has no `weight_map`, which names the files of weights"]
+            lacking = sorted({str(part) for part in parts.values()} - names)
             return [f"incomplete weights in {folder}: missing {', '.join(lacking)}"] if lacking else []
     return [f"no weights in {folder}: expected {' or '.join(accepted)} (or parts of it and their index)"]
+
+
+def _mapping_in(file: Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read as JSON ({error}): copy the whole file again") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} should hold a mapping: copy the whole file again")
+    return found
 
 
 def _raise_first(problems: list[str]) -> None:

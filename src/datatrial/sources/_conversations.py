@@ -1,9 +1,12 @@
 """Conversations as sources find them: checked, never repaired; what cannot be used is left out under its reason."""
 
 import re
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, get_args
 
-from datatrial.errors import DataError
+from datatrial.component import LISTED
+from datatrial.errors import DataError, quoted
 from datatrial.records import Comparison, Demonstration, Message, Role
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -33,12 +36,13 @@ def messages_in(value: Any, column: str) -> list[Message]:
 
 def _message(item: Any, where: str) -> Message:
     if isinstance(item, dict) and "from" in item and "value" in item:
-        item = {"role": _SHAREGPT.get(item["from"], item["from"]), "content": item["value"]}
+        speaker, text = item["from"], item["value"]
+        item = {"role": _SHAREGPT.get(speaker, speaker) if isinstance(speaker, str) else speaker, "content": text}
     if not isinstance(item, dict) or "role" not in item or "content" not in item:
         raise DataError(f"{where} should be {{role: …, content: …}}, not {shown(item)}")
     role, content = item["role"], item["content"]
     if role not in ROLES:
-        raise DataError(f"{where}: unknown role {role!r}; rename it to one of {', '.join(ROLES)}")
+        raise DataError(f"{where}: unknown role {quoted(role, 60)}; rename it to one of {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise DataError(f"{where}.content should be text, not {shown(content)}")
     return Message(role=role, content=content)
@@ -103,5 +107,10 @@ def shown(value: Any) -> str:
     """A value as an error message shows it: its type and its beginning."""
     if value is None:
         return "empty (null)"
-    text = repr(value)
-    return f"a {type(value).__name__} ({text[:60]}{'…' * (len(text) > 60)})"
+    return f"a {type(value).__name__} ({quoted(value, 60)})"
+
+
+def names_of(columns: Iterable[str]) -> str:
+    """Some of a row's columns, as an error message lists them."""
+    some = [name if len(name) <= 60 else f"{name[:60]}…" for name in islice(columns, LISTED)]
+    return ", ".join(some) or "none"

@@ -3,34 +3,33 @@
 import csv
 import gzip
 import io
-import json
-import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
 
-from datatrial.errors import DataError
+from datatrial.errors import DataError, quoted
+from datatrial.sources._bounds import LONGEST_ROW, MOST_COLUMNS, TOO_LONG, TOO_MANY, BadRowError, Row, content
+from datatrial.sources._json import json_rows
 
-Row = dict[str, Any]
 Numbered = Iterator[tuple[int, Row]]
-
-LONGEST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 is shorter than many a conversation
-
-_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def rows_of(path: Path) -> Numbered:
     """The rows of a file (.jsonl, .json, .csv, each also with .gz, or .parquet) with their 1-based line numbers.
 
-    A row of a Parquet file has a 1-based row number instead. All are streamed, but of a JSON list the text is held.
+    A row of a Parquet file has a 1-based row number instead. All are streamed.
     Raises: DataError naming the file, the line and the fix, also when the file holds no rows.
     """
     read = _READERS[file_type(path)]
     rows = 0
     try:
         for rows, (number, row) in enumerate(read(path), start=1):  # noqa: B007 (counts for after the loop)
+            if len(row) > MOST_COLUMNS:
+                raise BadRowError(number, TOO_MANY.format(len(row)))
             yield number, row
+    except BadRowError as error:
+        raise DataError(f"{place(path, error.number)}: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch or write it again") from error
     except OSError as error:
@@ -67,95 +66,63 @@ def repository_file(folder: Path, name: str, repository: str) -> Path:
     return path
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
 def _json_rows(path: Path) -> Numbered:
-    with _opened(path) as file:
-        start = cast(io.BufferedReader, file).peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-        # Many a .json file is JSONL in truth, and the other way round: the first character says which it is.
-        yield from _json_list(path, file.read()) if start.startswith(b"[") else _json_lines(path, file)
-
-
-def _json_lines(path: Path, lines: IO[bytes]) -> Numbered:
-    for number, line in enumerate(lines, start=1):
-        if line.isspace():
-            continue
-        try:
-            value = json.loads(line)
-            escapes = b"\\u" in line
-            yield number, _row(value, escapes)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{place(path, number)}: not JSON ({error}); every line of JSONL is one row in {{…}}"
-            ) from None
-
-
-def _json_list(path: Path, data: bytes) -> Numbered:
-    # Decoded row by row rather than at once: a row's line is known then, and the text is not held twice over.
-    decoder, number = json.JSONDecoder(), 1
-    try:
-        text = data.decode("utf-8-sig")
-        at = text.index("[") + 1
-        number += text.count("\n", 0, at)
-        while True:
-            start = _past_space(text, at)
-            number += text.count("\n", at, start)
-            if text[at - 1] == "[" and text.startswith("]", start):  # an empty list
-                return
-            value, end = decoder.raw_decode(text, start)
-            yield number, _row(value, "\\u" in text[start:end])
-            at = _past_space(text, end) + 1
-            number += text.count("\n", start, at)
-            if text[at - 1 : at] != ",":
-                break
-        if text[at - 1 : at] != "]" or text[at:].strip():
-            raise ValueError(f"there should be ',' or the list's last ']', not {text[at - 1 : at + 19]!r}")
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place(path, number)}: not a JSON list of rows ({error})") from None
-
-
-def _past_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
-def _row(value: Any, escapes: bool) -> Row:
-    if not isinstance(value, dict):
-        raise ValueError(f"a row should be an object in {{…}}, not a {type(value).__name__}")
-    if escapes:  # only an escape such as \ud83d can leave half a character, which no text file can hold
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
+    with content(path) as file:
+        yield from json_rows(file)
 
 
 def _csv_rows(path: Path) -> Numbered:
-    csv.field_size_limit(LONGEST_CELL)
-    number = 0
-    with _opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, strict=True)
+    csv.field_size_limit(LONGEST_ROW)  # its own limit of 131,072 characters is shorter than many a conversation
+    number = 1
+    with content(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        lines = _Lines(text)
+        reader = csv.reader(lines, strict=True)
         try:
-            header = next(reader, [])
-            if len(set(header)) < len(header):
-                raise DataError(f"{path}, line 1: a column name occurs twice: {', '.join(header)}")
-            number = reader.line_num + 1
-            for cells in reader:
+            header = _header(next(reader, []))
+            while True:
+                number, lines.held = reader.line_num + 1, 0
+                if (cells := next(reader, None)) is None:
+                    return
                 if len(cells) not in (0, len(header)):
-                    raise DataError(
-                        f"{place(path, number)}: {len(cells)} cells, but the header has {len(header)} columns; "
-                        "put cells that hold a comma or a line break in double quotes"
-                    )
+                    what = f"{len(cells)} cells, but the header has {len(header)} columns"
+                    raise BadRowError(number, f"{what}; put cells that hold a comma or a line break in double quotes")
                 if cells:
                     yield number, dict(zip(header, cells, strict=True))
-                number = reader.line_num + 1
         except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{place(path, number or 1)}: not CSV in UTF-8 ({error})") from None
+            raise BadRowError(number, f"not CSV in UTF-8 ({error})") from None
+
+
+class _Lines:
+    """The lines of a text; those that are read for one row may not be long."""
+
+    def __init__(self, text: io.TextIOWrapper):
+        self._text, self.held = text, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(LONGEST_ROW + 1)
+        self.held += len(line)
+        if self.held > LONGEST_ROW:
+            raise csv.Error(TOO_LONG)
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _header(names: list[str]) -> list[str]:
+    if len(names) > MOST_COLUMNS:
+        raise BadRowError(1, TOO_MANY.format(len(names)))
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise BadRowError(1, f"a column name occurs twice: {quoted(twice[0])}")
+    return names
 
 
 def _parquet_rows(path: Path) -> Numbered:
     from datatrial.sources._parquet import batches
 
-    yield from enumerate((row for frame in batches(path) for row in frame.to_dicts()), start=1)
+    yield from enumerate((row for frame in batches(path) for row in frame.iter_rows(named=True)), start=1)
 
 
 _READERS: dict[str, Callable[[Path], Numbered]] = {

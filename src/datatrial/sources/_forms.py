@@ -1,6 +1,5 @@
 """Rows of files under TRL's column names, or others that are mapped to them, as the rows of each form."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +8,9 @@ from datatrial.component import did_you_mean
 from datatrial.errors import DataError
 from datatrial.records import Comparison, Demonstration, Document, Form, Message, Question, Statement
 from datatrial.sources import _conversations
-from datatrial.sources._conversations import HUMAN, UnusableError, messages_in, shown, transcript
-from datatrial.sources._files import Row
+from datatrial.sources._bounds import Row
+from datatrial.sources._conversations import HUMAN, UnusableError, messages_in, names_of, shown, transcript
+from datatrial.sources._json import value_in
 
 COLUMNS: Mapping[Form, tuple[str, ...]] = {
     "comparisons": ("messages", "prompt", "chosen", "rejected"),
@@ -56,7 +56,7 @@ class Cells:
     def __getitem__(self, ours: str) -> Any:
         name = self.theirs(ours)
         if name not in self.row:
-            known = ", ".join(self.row) or "none"
+            known = names_of(self.row)
             if name != ours:
                 what = f"`columns` maps {ours} to {name!r}, which this row does not have"
                 raise DataError(f"{what}; {did_you_mean(name, list(self.row))}")
@@ -76,7 +76,7 @@ class Cells:
         try:
             if not isinstance(value, bool):
                 return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
         raise DataError(f"the column {self.theirs(ours)!r} should be a number, not {shown(value)}")
 
@@ -85,7 +85,7 @@ class Cells:
         value = self[ours]
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:
-                value = json.loads(value)
+                value = value_in(value)
             except ValueError as error:
                 raise DataError(f"the column {self.theirs(ours)!r} should hold a list as JSON ({error})") from None
         if not isinstance(value, list):
@@ -111,7 +111,7 @@ def form_of(cells: Cells) -> Form:
     if isinstance(cells.row.get(cells.theirs("prompt")), list):
         return "demonstrations"
     raise DataError(
-        f"the columns ({', '.join(cells.row) or 'none'}) tell of no form of rows; map them, for example with "
+        f"the columns ({names_of(cells.row)}) tell of no form of rows; map them, for example with "
         "`columns: {prompt: question_text, completion: answer_text}`"
     )
 
@@ -181,7 +181,8 @@ def question(cells: Cells) -> Question:
     """From `question`, `choices` and `answer`: the right choice's index from 0, its letter from A, or its text."""
     choices = cells.texts("choices")
     if len(choices) < 2:
-        raise DataError(f"the column {cells.theirs('choices')!r} should list at least two choices, not {choices}")
+        what = f"the column {cells.theirs('choices')!r} should list at least two choices"
+        raise DataError(f"{what}, not {shown(choices)}")
     text = _filled(cells, "question")
     return Question(question=text, choices=choices, answer=_right_choice(cells, choices))
 
@@ -196,7 +197,7 @@ def _right_choice(cells: Cells, choices: list[str]) -> int:
         meant = {number for number, choice in enumerate(choices) if choice == answer}
         if len(answer) == 1 and answer.isascii() and answer.isalpha():
             meant.add(ord(answer.upper()) - ord("A"))
-        elif answer.isascii() and answer.isdigit():
+        elif answer.isascii() and answer.isdigit() and len(answer) < 10:
             meant.add(int(answer))
     meant &= set(range(len(choices)))
     if len(meant) != 1:

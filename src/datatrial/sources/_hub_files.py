@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError
+from datatrial.foreign_yaml import header_of
 from datatrial.sources._files import file_type
 
 
@@ -34,6 +35,7 @@ def files_of_split(folder: Path, repository: str, subset: str | None, split: str
     import datasets
 
     _refuse_script(folder, repository)
+    header_of(folder / "README.md")
     try:
         with TemporaryDirectory() as cache:  # else it keeps a folder for each data set in the user's cache
             of = _builder_settings(folder, repository, subset)
@@ -85,7 +87,8 @@ def licence_in(card: Path) -> str:
     from huggingface_hub import DatasetCard
 
     try:
+        header_of(card)
         stated = DatasetCard.load(card).data.to_dict().get("license", "")
-    except (OSError, ValueError, yaml.YAMLError):  # none, or a broken header: no reason not to read the rows
+    except (OSError, ValueError, DataError, yaml.YAMLError):  # none, or a broken header: no reason not to read the rows
         return ""
-    return stated if isinstance(stated, str) else ", ".join(map(str, stated))
+    return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated)

@@ -11,7 +11,8 @@ from datatrial.component import did_you_mean
 from datatrial.errors import DataError
 from datatrial.records import Form, SourceFacts
 from datatrial.sources._base import Source
-from datatrial.sources._files import Row, place, rows_of
+from datatrial.sources._bounds import Row
+from datatrial.sources._files import place, rows_of
 from datatrial.sources._forms import COLUMNS, PARSERS, Cells, form_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from datatrial.records import Form, HubFiles, Needs
 from datatrial.sources._base import Source
-from datatrial.sources._files import Row, repository_file
+from datatrial.sources._bounds import Row
+from datatrial.sources._files import repository_file
 from datatrial.sources._forms import Cells
 
 if TYPE_CHECKING:

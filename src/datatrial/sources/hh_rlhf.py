@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from datatrial.records import Form, SourceFacts
+from datatrial.sources._bounds import Row
 from datatrial.sources._conversations import comparison, transcript
-from datatrial.sources._files import Row
 from datatrial.sources._repository import RowByRow, once_each
 
 Subset = Literal["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from datatrial.records import Form, Message, SourceFacts
+from datatrial.sources._bounds import Row
 from datatrial.sources._conversations import demonstration
-from datatrial.sources._files import Row
 from datatrial.sources._repository import RowByRow
 
 GATED = (

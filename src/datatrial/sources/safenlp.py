@@ -10,7 +10,7 @@ from pydantic import Field
 from datatrial.component import LocalPath
 from datatrial.records import Form, LocalFiles, Needs, SourceFacts, WebFile
 from datatrial.sources._base import Source
-from datatrial.sources._files import Row
+from datatrial.sources._bounds import Row
 from datatrial.sources._forms import Cells, statement
 
 if TYPE_CHECKING:

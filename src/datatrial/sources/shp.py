@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field
 
 from datatrial.errors import DataError
 from datatrial.records import Form, Message, SourceFacts
+from datatrial.sources._bounds import Row
 from datatrial.sources._conversations import comparison, demonstration, shown
-from datatrial.sources._files import Row
 from datatrial.sources._repository import RowByRow, once_each
 
 Domain = Literal[

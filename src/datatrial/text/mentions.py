@@ -147,6 +147,8 @@ def _parsed(path: Path) -> LexiconFile:
         return LexiconFile.model_validate(read_json(path))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ValidationError as error:
         where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
         raise DataError(f'{path}: {where}. A lexicon is {{"groups": {{"name of a group": ["term", …]}}}}') from None

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from datatrial.component import Settings, did_you_mean
+from datatrial.component import Settings, beside_the_study, did_you_mean
 from datatrial.errors import DataError
 from datatrial.records import LocalFiles
 
@@ -40,8 +40,7 @@ class RewardFunction(Settings):
         if not place or not name.isidentifier():
             raise PydanticCustomError("reward", "should be my_rewards.py:name, or package.module:name")
         if place.endswith(".py"):
-            folder: Path = (info.context or {}).get("folder", Path.cwd())
-            return {"name": name, "file": folder / Path(place).expanduser()}
+            return {"name": name, "file": beside_the_study(Path(place), info)}
         return {"name": name, "file": _file_of(place), "module": place}
 
     def needs(self) -> LocalFiles:
