@@ -11,6 +11,7 @@ from datatrial.errors import DataError
 from datatrial.evaluation._stock import Function, tasks_folder
 from datatrial.evaluation._tasks import Leaf
 from datatrial.records import HubFiles, LocalFiles, Needs
+from datatrial.repository_files import refuse_files_elsewhere
 
 # Readers of plain files that `datasets` brings along; as `dataset_path` they name no repository.
 _READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
@@ -121,6 +122,7 @@ def _replaced(files: Any, paths: Mapping[str, str]) -> Any:
 
 
 def _from_folder(folder: Path, configuration: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    refuse_files_elsewhere(folder, str(folder))
     known = _configurations(folder / "README.md")
     as_it_is = {"dataset_path": str(folder), "dataset_name": configuration, "dataset_kwargs": options}
     if "data_files" in options or "data_dir" in options:
