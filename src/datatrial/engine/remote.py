@@ -69,7 +69,7 @@ class RemoteStore(Store):
             return set()
         except OSError as error:
             raise StoreError(f"cannot read the store {self.url}: {error}") from error
-        return {path for path in found if path.endswith(("/record.json", ".failed"))}
+        return {path for path in found if path.endswith(("/record.json", ".failed")) and not leads_out(path)}
 
     def open(self) -> None:
         super().open()
@@ -151,7 +151,7 @@ class RemoteStore(Store):
     def _fetch(self, key: str) -> None:
         """Bring a result into the cache.
 
-        Raises: StoreError naming a file that is not what its record says.
+        Raises: StoreError naming a file that is not what its record says, or that would lie outside of the cache.
         """
         system, base = self._files
         folder = self.root / key
@@ -165,11 +165,14 @@ class RemoteStore(Store):
             (part / "record.json").write_bytes(record)
             files = f"{base}/{key}/{_place_of(record)}"
             for path in system.find(files):
-                file = part / path.removeprefix(f"{files}/")
+                name = path.removeprefix(f"{files}/")
+                if leads_out(name):
+                    raise StoreError(f"{self.url}/{key} names a file outside of itself ({name!r}): delete it")
+                file = part / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(path, str(file))
             for name, digest in read_json(part / "record.json")["files"].items():
-                if not (part / name).exists() or file_digest(part / name) != digest:
+                if leads_out(name) or not (part / name).exists() or file_digest(part / name) != digest:
                     raise StoreError(f"{self.url}/{key}/{name} is not what its record says: delete {self.url}/{key}")
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
@@ -260,6 +263,11 @@ class RemoteStore(Store):
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 system.put_file(str(log), f"{base}/logs/{log.name}")
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name that a store gives leads out of the folder that it is for: whoever writes there chooses it."""
+    return name.startswith("/") or ".." in name.split("/")
 
 
 def _place_of(record: bytes) -> str:
