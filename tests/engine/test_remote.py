@@ -303,6 +303,6 @@ def test_no_listed_record_is_copied_outside_of_the_cache(machine, url, tmp_path,
     find = type(system).find
     planted = f"{base}/{step.task.kind}/../../../../../planted/record.json"
     monkeypatch.setattr(type(system), "find", lambda *of, **how: [*find(*of, **how), planted])
-    monkeypatch.setattr(type(system), "cat", lambda self, paths: {path: b'{"recipe": {}}' for path in paths})
+    monkeypatch.setattr(type(system), "cat", lambda self, paths: dict.fromkeys(paths, b'{"recipe": {}}'))
     assert [digest for digest, _ in machine("two", url).records(step.task.kind)] == [step.digest]
     assert not list(tmp_path.rglob("planted*"))

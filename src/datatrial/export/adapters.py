@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datatrial.engine.step import Step
 from datatrial.errors import ModelError
-from datatrial.export._finished import Finished, folder_of
+from datatrial.export._finished import Finished
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
 from datatrial.policies import copy_tokenizer
@@ -48,7 +48,7 @@ def write(finished: Finished, out: Path) -> None:
     for run, _ in finished.runs:
         if run.stages:
             model, base = finished.model(run.policy), base_of(finished, run)
-            folder = out / ("adapters" if model.adapter else "models") / folder_of(run)
+            folder = out / ("adapters" if model.adapter else "models") / finished.folder(run)
             folder.mkdir(parents=True)
             if model.adapter:
                 _copy_adapter(Path(model.adapter), base, folder)

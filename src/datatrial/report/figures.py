@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from datatrial.names import visible
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -139,7 +141,7 @@ def name_points(
         tried = []
         for order, (dx, dy, side) in enumerate(NAME_PLACES):
             name = axes.annotate(
-                names[number], points[number], (dx, dy), textcoords="offset points", fontsize=7, color=MUTED,
+                visible(names[number]), points[number], (dx, dy), textcoords="offset points", fontsize=7, color=MUTED,
                 ha=side, va="center", annotation_clip=False,
             )  # fmt: skip
             box = name.get_window_extent()
