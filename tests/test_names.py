@@ -18,7 +18,7 @@ from datatrial.errors import DataError
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.export._finished import Finished
 from datatrial.names import LONGEST, LONGEST_OF_FILE, file_names, visible
-from datatrial.report.figures import save, scatter_figure
+from datatrial.report.figures import save, scatter, scatter_figure
 from datatrial.study import Name
 
 BAD_NAMES = {
@@ -145,6 +145,12 @@ def test_a_chart_of_groups_with_control_characters_is_whole_xml(tmp_path: Path) 
 
     _, svg, _ = save(scatter_figure([1.0, 2.0], [0.1, 0.2], ["a\x1b[31m", "b\x00"]), tmp_path, "chart")
     assert "a\\x1b[31m" in "".join(ElementTree.fromstring(svg.read_text()).itertext())
+
+
+def test_a_group_called_like_a_part_of_a_chart_is_but_a_name() -> None:
+    chart = scatter((1.0, 2.0), (0.1, 0.2), ('viewBox="0 0 1 1"', "--></svg><script>1</script>"), "groups")
+    assert chart.count("<svg") == chart.count("</svg>") == 1
+    assert "<script" not in chart
 
 
 def test_imported_benchmarks_are_named_as_those_of_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

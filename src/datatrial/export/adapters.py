@@ -10,6 +10,7 @@ from datatrial.errors import ModelError
 from datatrial.export._finished import Finished
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
+from datatrial.names import visible
 from datatrial.policies import copy_tokenizer
 from datatrial.records import read_json
 from datatrial.steps import ArmRun
@@ -31,7 +32,8 @@ class BaseModel:
         if self.repo:
             return f"`{self.repo}`" + (f" at `{self.revision}`" if self.revision else "")
         if isinstance(self.step.task, Hub):
-            return f"a model in a folder of the study's machine, called `{Path(self.step.task.path).name}`"
+            called = visible(Path(self.step.task.path).name).replace("`", "'").replace("\n", "\\n")
+            return f"a model in a folder of the study's machine, called `{called}`"
         kept = f"`{self.step.task.kind}/{self.step.digest}/weights`"
         return (
             f"a model that the study trained itself; `datatrial run` of the study below makes it as {kept} in its store"

@@ -181,7 +181,7 @@ def inline_svg(figure: "Figure", title: str) -> Markup:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
-    [viewbox] = re.findall(r'viewBox="([^"]*)"', svg)
+    viewbox = re.findall(r'viewBox="([^"]*)"', svg)[0]  # of the chart, not what a name in it says
     opening = f'<svg class="chart" viewBox="{viewbox}" role="img" aria-label="{escape(title)}"'
     opening += ' xmlns:xlink="http://www.w3.org/1999/xlink">'
     return Markup(re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1).rstrip())
