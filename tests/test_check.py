@@ -263,6 +263,13 @@ def test_a_problem_is_reported_once(write):
     assert len(found) == 1, found
 
 
+def test_a_device_in_the_place_of_a_data_file_is_named(write, tmp_path):
+    path = write(GOOD)
+    (tmp_path / "mine.jsonl").unlink()
+    (tmp_path / "mine.jsonl").symlink_to("/dev/zero")
+    assert any("mine.jsonl is neither a file nor a folder" in line for line in problems(path))
+
+
 def test_an_empty_data_file_is_named(write):
     assert any("mine.jsonl is empty" in line for line in problems(write(GOOD, rows="")))
 

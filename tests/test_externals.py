@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +76,25 @@ def test_the_locked_commit_is_used_from_then_on(tmp_path, monkeypatch):
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match="there is no"):
         Resolver(Lock(None)).resolve(LocalFiles(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("repo", ["..", "a/..", "../a", "a/../../b", "/etc", "./a", "a//b"])
+def test_no_name_of_a_repository_leads_out_of_the_mirror(tmp_path, repo):
+    mirror(tmp_path / "mirror")
+    for root in (tmp_path / "mirror", None):
+        with pytest.raises(DataError, match="is no repository of the hub: it should be org/name"):
+            Resolver(Lock(None), root).resolve(HubFiles(repo))
+
+
+def test_a_pipe_or_a_device_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(DataError, match="is neither a file nor a folder"):
+            Resolver(Lock(None)).resolve(LocalFiles(path))
+    folder = mirror(tmp_path / "mirror") / "GAIR" / "lima"
+    before = Resolver(Lock(None)).resolve(LocalFiles(folder)).digest
+    os.mkfifo(folder / "pipe.jsonl")
+    assert Resolver(Lock(None)).resolve(LocalFiles(folder)).digest == before
 
 
 def test_the_digest_of_a_large_file_is_remembered_until_it_changes(tmp_path, monkeypatch):

@@ -233,6 +233,8 @@ def _mentioned(component: Component, name: str) -> Place:
 def _unreadable(path: Path) -> str:
     if not path.exists():
         return f"there is no {path}"
+    if not path.is_file() and not path.is_dir():
+        return f"{path} is neither a file nor a folder"
     return f"{path} is empty" if path.is_file() and path.stat().st_size == 0 else ""
 
 

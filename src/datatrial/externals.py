@@ -116,7 +116,7 @@ class Resolver:
         return self._web(needs) if isinstance(needs, WebFile) else self._hub(needs)
 
     def _hub(self, needs: HubFiles) -> LocalExternal | HubExternal:
-        mirror = self.hub_root / needs.repo if self.hub_root else None
+        mirror = self._mirror(needs.repo)
         if mirror and mirror.is_dir():
             return replace(self._local(mirror, needs.patterns), repo=needs.repo)
         commit = self.lock.of(needs)
@@ -126,8 +126,17 @@ class Resolver:
             self.lock.add(needs, external.digest)
         return external
 
+    def _mirror(self, name: str) -> Path | None:
+        """The place under `hub_root` that would stand in for a repository of the hub, or a file of one.
+
+        Raises: DataError for a name that would lead elsewhere.
+        """
+        if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+            raise DataError(f"{name!r} is no repository of the hub: it should be org/name")
+        return self.hub_root / name if self.hub_root else None
+
     def _web(self, needs: WebFile) -> LocalExternal | WebExternal:
-        mirror = self.hub_root / needs.mirror if self.hub_root and needs.mirror else None
+        mirror = self._mirror(needs.mirror) if needs.mirror else None
         if mirror and mirror.is_file():
             found = self._local(mirror, ("*",))
             repo = needs.mirror.removesuffix(f"/{needs.name}")
@@ -166,7 +175,7 @@ def _files_below(folder: Path, patterns: tuple[str, ...]) -> list[str]:
     Raises: DataError when there is no such folder, or no such file in it.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no {folder}")
+        raise DataError(f"{folder} is neither a file nor a folder" if folder.exists() else f"there is no {folder}")
     paths = [(path, path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
     names = [p.as_posix() for path, p in paths if path.is_file() and not any(x.startswith(".") for x in p.parts)]
     if found := [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]:

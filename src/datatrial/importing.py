@@ -1,6 +1,5 @@
 """Verdicts on results that lm-eval logged: each folder a model, an arm one model or one for each seed."""
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +19,13 @@ from datatrial.errors import DataError
 from datatrial.evaluation._logs import Logs
 from datatrial.externals import Lock, Resolver
 from datatrial.imported import Imported
+from datatrial.names import LONGEST, problem_with_name, problem_with_title
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.report.wording import listed
 from datatrial.results import cautions_of
 from datatrial.same_items import Asked, mismatch
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.statistics.endpoints import CAPABILITY
-from datatrial.study import NAME
 
 if TYPE_CHECKING:
     from datatrial.report.tables import TextTable
@@ -54,8 +53,8 @@ class Source:
         numbered = bool(colon) and seed.isdecimal() and not Path(rest).is_dir()
         named = folder if numbered else rest
         arm = name or Path(named).absolute().name
-        if not re.fullmatch(NAME, arm):
-            raise DataError(f"{text}: {arm!r} is no name for an arm; give one: name={rest}")
+        if problem := problem_with_name(arm):
+            raise DataError(f"{text}: {arm!r} is no name for an arm, which {problem}; give one: name={rest}")
         return cls(arm, int(seed) if numbered else None, named, Logs.read(Path(named).absolute()))
 
     @property
@@ -244,6 +243,9 @@ def prepare(
     sources.sort(key=lambda source: source.arm != first)
     _check_seeds(sources)
     found = list(dict.fromkeys(name for source in sources for name in source.logs.benchmarks))
+    for name in found:
+        if problem := problem_with_title(name):
+            raise DataError(f"a benchmark of these results is called {name[:LONGEST]!r}: a name {problem}")
     kept, wished = tuple(name for name in found if name not in leave_out), _wished(metrics)
     for option, named, there in (("--leave-out", leave_out, found), ("--metric", wished, kept)):
         for name in named:

@@ -102,7 +102,7 @@ def _read(step: Step, inputs: Mapping[str, Path], runtime: Runtime, missing: dic
     if isinstance(task, Hub):
         folder = inputs["weights"]
         problems = adapter_problems if (folder / ADAPTER).exists() else weights_problems
-        missing.update(dict.fromkeys(f"{step.label}: {problem}" for problem in problems(folder, task.is_local)))
+        missing.update(dict.fromkeys(f"{step.label}: {problem}" for problem in problems(folder)))
         return []
     if task.data:
         return []

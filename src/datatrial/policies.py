@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datatrial.errors import ModelError, first_line
+from datatrial.model_files import ADAPTER_WEIGHTS, SAFE_WEIGHTS, SAFELY, refuse_kernels, refuse_pickles, why_code
 from datatrial.records import ModelRef, read_json
 
 if TYPE_CHECKING:
@@ -102,10 +103,11 @@ def is_out_of_memory(error: Exception) -> bool:
 def load_adapter(model: "PreTrainedModel", folder: Path, **options: Any) -> "PeftModel":
     """The model with the LoRA adapter of a folder on it, under the name "default"; options as PEFT's.
 
-    Raises: ModelError when the adapter does not fit the model.
+    Raises: ModelError when the adapter does not fit the model, or its weights are pickled.
     """
     from peft import PeftModel
 
+    refuse_pickles(folder, ADAPTER_WEIGHTS)  # to which PEFT would turn without a word
     if gives_scores(folder) and not hasattr(model, "score"):  # PEFT would take its layers and leave the head away
         raise ModelError(f"the adapter in {folder} is a reward model's: it scores answers and gives none")
     try:
@@ -129,9 +131,10 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each tokenizer class raises what its own file format's reader does
-        raise ModelError(f"cannot load the tokenizer in {folder}: {first_line(error)}") from error
+        said = why_code(folder / "tokenizer_config.json") or first_line(error)
+        raise ModelError(f"cannot load the tokenizer in {folder}: {said}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -154,9 +157,10 @@ def read_config(folder: Path) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each model class checks its own config
-        raise ModelError(f"cannot read the config of the model in {folder}: {first_line(error)}") from error
+        said = why_code(folder / "config.json") or first_line(error)
+        raise ModelError(f"cannot read the config of the model in {folder}: {said}") from error
 
 
 def longest_input(config: "PreTrainedConfig") -> int | None:
@@ -175,16 +179,17 @@ def _read_weights(ref: ModelRef, device: str) -> "PreTrainedModel":
     folder, dtype = Path(ref.weights), getattr(torch, ref.dtype)
     if read_config(folder).is_encoder_decoder:
         raise ModelError(f"the model in {folder} is an encoder-decoder; datatrial trains and scores decoders")
+    refuse_pickles(folder)
+    refuse_kernels(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
             output_loading_info=True,
+            **SAFE_WEIGHTS,
             **(_in_4_bits(dtype, device) if ref.quantization else {}),
         )
-    except Exception as error:  # transformers, safetensors and pickle each raise their own
+    except Exception as error:  # transformers and safetensors each raise their own
         raise ModelError(f"cannot load the model in {folder}: {first_line(error)}") from error
     # transformers only warns, and draws at random what is missing.
     if lacking := [*sorted(report["missing_keys"]), *sorted(key[0] for key in report["mismatched_keys"])]:

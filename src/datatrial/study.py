@@ -14,6 +14,7 @@ from datatrial.errors import StudyError
 from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
+from datatrial.names import problem_with_name
 from datatrial.plain_yaml import Place
 from datatrial.prompts import PromptFormat
 from datatrial.report.wording import in_words
@@ -24,7 +25,6 @@ from datatrial.yaml_file import YamlFile
 
 LENGTHS = {"epochs", "budget"}
 OTHER_SEEDS = 1_000_003  # from a seed of the study to one that is trained again with
-NAME = r"^[A-Za-z0-9][\w.+-]*$"  # of studies, data sets, arms: readable in paths and tables
 
 
 class ArmStage(Settings):
@@ -163,7 +163,13 @@ def _each_once(named: tuple[T, ...]) -> tuple[T, ...]:
     return named
 
 
-Name = Annotated[str, Field(pattern=NAME)]
+def _fit_for_a_name(name: str) -> str:
+    if problem := problem_with_name(name):
+        raise PydanticCustomError("name", "{problem}", {"problem": problem})
+    return name
+
+
+Name = Annotated[str, AfterValidator(_fit_for_a_name)]
 Endpoints = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what NumPy takes
 

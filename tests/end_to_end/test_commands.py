@@ -16,6 +16,9 @@ def test_init_writes_a_study_that_checks_and_plans(datatrial, tmp_path):
     assert "exists already" in datatrial("init", "trial", expect=2).stderr
     assert "there is no folder nowhere" in datatrial("init", "nowhere/trial", expect=2).stderr
     assert "is no name for a study" in datatrial("init", "a b", expect=2).stderr
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert "exists already" in datatrial("init", "link", expect=2).stderr
+    assert not (tmp_path / "elsewhere.yaml").exists()
 
 
 def test_plan_shows_what_arms_share(datatrial, tiny):

@@ -285,3 +285,49 @@ def test_a_store_that_cannot_be_used_is_named(machine, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot write to the store file://.*--store"):
         machine("one", f"file://{tmp_path}/file/store")
+
+
+@pytest.mark.parametrize("name", ["../../../../planted", "/planted", "a/../../planted"])
+def test_no_file_of_a_store_is_written_outside_of_the_cache(machine, url, tmp_path, monkeypatch, name):
+    step = Step(Write("a"))
+    made(machine("one", url), step)
+    system, base = fsspec.core.url_to_fs(url)
+    [text] = [path for path in system.find(base) if path.endswith("/text")]
+    find = type(system).find
+    # An object store has such keys; this file system would make plain paths of them.
+    monkeypatch.setattr(type(system), "find", lambda *of, **how: [*find(*of, **how), text.replace("text", name)])
+    monkeypatch.setattr(type(system), "get_file", lambda self, there, here: Path(here).write_text("a"))
+    with pytest.raises(StoreError, match="names a file outside of itself"):
+        machine("two", url).path(step)
+    assert not [path for path in tmp_path.rglob("planted*") if path.is_file()]
+    assert not Path("/planted").exists()
+
+
+def test_a_record_that_names_a_file_outside_of_its_result_is_not_believed(machine, url, tmp_path):
+    import hashlib
+
+    step = Step(Write("a"))
+    made(machine("one", url), step)
+    system, base = fsspec.core.url_to_fs(url)
+    key = f"{base}/{step.key}"
+    (tmp_path / "two" / "outside").parent.mkdir(parents=True)
+    (tmp_path / "two" / "outside").write_text("private")
+    digest = hashlib.sha256(b"private").hexdigest()
+    record = json.loads(system.cat_file(f"{key}/record.json"))
+    cache = machine("two", url)
+    up = "../" * len(Path(cache.root / step.key).relative_to(tmp_path / "two").parts)
+    system.pipe_file(f"{key}/record.json", json.dumps({**record, "files": {f"{up}outside": digest}}).encode())
+    with pytest.raises(StoreError, match="is not what its record says"):
+        machine("two", url).path(step)
+
+
+def test_no_listed_record_is_copied_outside_of_the_cache(machine, url, tmp_path, monkeypatch):
+    step = Step(Write("a"))
+    made(machine("one", url), step)
+    system, base = fsspec.core.url_to_fs(url)
+    find = type(system).find
+    planted = f"{base}/{step.task.kind}/../../../../../planted/record.json"
+    monkeypatch.setattr(type(system), "find", lambda *of, **how: [*find(*of, **how), planted])
+    monkeypatch.setattr(type(system), "cat", lambda self, paths: dict.fromkeys(paths, b'{"recipe": {}}'))
+    assert [digest for digest, _ in machine("two", url).records(step.task.kind)] == [step.digest]
+    assert not list(tmp_path.rglob("planted*"))

@@ -15,9 +15,10 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
+from datatrial.errors import ModelError
 from datatrial.evaluation import _model
 from datatrial.evaluation.lm_eval import LmEval
-from datatrial.records import ModelRef
+from datatrial.records import ModelRef, Runtime
 from tests.evaluation.conftest import make_policy, score
 
 
@@ -120,8 +121,28 @@ def test_it_makes_room_for_an_adapter(engine: type[Engine], world: Path, tmp_pat
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 12}))
+    (adapter / "adapter_model.safetensors").write_text("")
     ref = ModelRef.read(policy)
     ModelRef(ref.weights, str(adapter), ref.dtype).write(policy)
     score(LmEval(task=str(world / "says.yaml"), limit=1), tmp_path / "out", policy=policy)
     [started] = engine.started
     assert (started["lora_local_path"], started["max_lora_rank"]) == (str(adapter), 16)
+
+
+@pytest.mark.slow
+def test_it_is_given_no_pickle_to_read(engine: type[Engine], world: Path, policy: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
+    (adapter / "adapter_model.bin").write_text("")
+    with pytest.raises(ModelError, match="a pickle can run code"):
+        writer(ModelRef(ModelRef.read(policy).weights, str(adapter)))
+    assert not engine.started
+    writer(ModelRef.read(policy))
+    assert engine.started[0]["load_format"] == "safetensors"
+
+
+def writer(ref: ModelRef) -> None:
+    from datatrial.evaluation import _vllm
+
+    _vllm.Writer(ref, Runtime())

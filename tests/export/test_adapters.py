@@ -86,6 +86,8 @@ def test_a_local_base_is_named_without_its_folder(tmp_path: Path) -> None:
     words = BaseModel(Step(Hub(path=str(tmp_path / "my-base")))).words
     assert "my-base" in words
     assert str(tmp_path) not in words
+    hostile = BaseModel(Step(Hub(path=str(tmp_path / "a` <img src=x>\n# b")))).words
+    assert hostile.endswith("called `a' <img src=x>\n# b`".replace("\n", "\\n"))
 
 
 def test_the_card_says_what_it_was_trained_on_and_how(exported: Path) -> None:

@@ -91,3 +91,25 @@ def test_a_folder_that_cannot_be_written_is_named(write: Any, tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot write to .*file"):
         write(tmp_path / "file", a="1")
+
+
+def test_nothing_is_written_through_a_link(write: Any, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (out / "b").symlink_to(elsewhere)
+    with pytest.raises(StoreError, match=r"out/b is a link, and nothing is written elsewhere"):
+        write(out, b__c="1")
+    (out / "b").unlink()
+    (out / "a").symlink_to(elsewhere / "made")
+    with pytest.raises(StoreError, match="a is there already"):
+        write(out, a="1")
+    assert not list(elsewhere.iterdir())
+
+
+def test_the_folder_itself_may_be_a_link(write: Any, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    write(tmp_path / "out", b__c="1")
+    write(tmp_path / "out", b__c="2")
+    assert (tmp_path / "real" / "b" / "c").read_text() == "2"

@@ -12,7 +12,7 @@ from datatrial.export.tables import harmless, unevenness_table, without_nan
 from datatrial.results import Results
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
 def test_a_text_that_a_spreadsheet_would_compute_is_made_harmless_and_numbers_stay(start: str, tmp_path: Path) -> None:
     name = f"{start}cmd|' /C calc'!A0"
     frame = pl.DataFrame({"group": [name, "Hill folk", ""], "estimate": [-0.5, 1.0, None], "items": [-1, 2, 3]})

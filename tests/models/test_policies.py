@@ -179,17 +179,6 @@ def test_a_truncated_file_of_weights_is_one_clear_error(copied: Path) -> None:
         policies.load_policy(copied, "cpu")
 
 
-def test_code_that_comes_with_a_model_is_not_run(copied: Path, tmp_path: Path) -> None:
-    witness = tmp_path / "ran"
-    (copied / "weights" / "evil.py").write_text(f"open({str(witness)!r}, 'w')\nclass Evil: ...\n")
-    config = json.loads((copied / "weights" / "config.json").read_text())
-    auto = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
-    (copied / "weights" / "config.json").write_text(json.dumps({**config, "model_type": "evil", "auto_map": auto}))
-    with pytest.raises(ModelError, match="custom code"):
-        policies.load_policy(copied, "cpu")
-    assert not witness.exists()
-
-
 def test_a_tokenizer_without_padding_pads_with_its_end(copied: Path) -> None:
     file = copied / "weights" / "tokenizer_config.json"
     settings = json.loads(file.read_text())

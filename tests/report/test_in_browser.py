@@ -307,6 +307,51 @@ def test_hostile_texts_are_shown_as_text_in_every_section(browser: "Browser", ho
             assert page.title().startswith("</script>")
 
 
+INJECTED = """
+<script>window.owned = 1</script>
+<img src='data:,' onerror='window.owned = 1'>
+<svg onload='window.owned = 1'></svg>
+<details open ontoggle='window.owned = 1'><summary>a</summary></details>
+<iframe srcdoc='<script>top.owned = 1</script>'></iframe>
+<iframe src='https://evil.test/'></iframe>
+<style>body { display: none }</style>
+<link rel=stylesheet href='https://evil.test/a.css'>
+<i style='background: url(https://evil.test/a.png)'>a</i>
+<video src='https://evil.test/a.mp4'></video>
+<object data='https://evil.test/'></object>
+<base href='https://evil.test/'>
+<a id=evil href='javascript:window.owned = 1'>a</a>
+<form action='https://evil.test/'></form>
+"""
+FORBIDDEN = {
+    *("script-src-elem", "script-src-attr", "style-src-elem", "img-src", "media-src", "frame-src", "object-src"),
+    *("base-uri", "form-action"),
+}
+
+
+def test_what_is_injected_into_the_page_does_nothing_and_our_own_script_still_runs(
+    browser: "Browser", finished: tuple[Fiction, Path], tmp_path: Path
+) -> None:
+    html = (finished[1] / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "report.html").write_text(html.replace("<main>", f"<main>{INJECTED}"), encoding="utf-8")
+    with browser.new_context(viewport=DESK) as screen:
+        page, failed, done = screen.new_page(), list[str | None](), list[str]()
+        page.on("requestfailed", lambda of: failed.append(of.failure))
+        page.on("requestfinished", lambda of: done.append(of.url))
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', e => (top.broken ??= []).push(e.effectiveDirective))"
+        )
+        page.goto((tmp_path / "report.html").as_uri() + "#explorer?" + urlencode({"a": "careful", "on": "science"}))
+        page.locator("#explorer-ways button").first.wait_for()
+        page.locator("#evil").click()
+        page.evaluate("document.forms[0].requestSubmit()")
+        wait(page, lambda: set(page.evaluate("window.broken")) >= FORBIDDEN)
+        assert page.evaluate("window.owned") is None
+        assert page.locator("h1").is_visible()
+        assert set(failed) <= {"csp", "net::ERR_BLOCKED_BY_CSP"}
+        assert all(url.startswith("file:") for url in (page.url, *done))
+
+
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_no_screen_scrolls_sideways_and_every_figure_is_seen(
     browser: "Browser", finished: tuple[Fiction, Path], hostile: Path, size: dict[str, int]

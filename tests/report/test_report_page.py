@@ -88,6 +88,9 @@ def test_the_policy_allows_our_script_alone_and_no_connection(finished: tuple[Fi
     assert f"script-src 'sha256-{digest}';" in policy
     assert script == (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     assert "</" not in script and "<!--" not in script  # would end it early
+    [css] = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert f"style-src-elem 'sha256-{base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()}';" in policy
+    assert {"base-uri 'none'", "form-action 'none'"} <= set(policy.split("; "))
 
 
 def test_ids_are_unique_and_every_link_finds_one(finished: tuple[Fiction, Path]) -> None:

@@ -1,6 +1,8 @@
 """The results as tables of finished texts, Markdown and CSV."""
 
+import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +16,7 @@ from datatrial.report.analysis import Analysis
 from datatrial.report.published import published_tables, score_tables
 from datatrial.report.sections import published, safety
 from datatrial.report.tables import (
+    TextTable,
     benchmark_table,
     claims_table,
     contrasts_table,
@@ -148,6 +151,38 @@ def test_names_cannot_break_a_markdown_table(analysis: Analysis) -> None:
     renamed = [replace(s, arm="a|b <i>" if s.arm == "careful" else s.arm) for s in analysis.scores]
     text = benchmark_table(Analysis(tuple(renamed), analysis.contrasts)).markdown()
     assert "a\\|b &lt;i>" in text
+
+
+HOSTILE_CELLS = (
+    "a\\|b",  # a backslash would take away the one before the bar
+    "![x](https://evil.test/a.png)",
+    "[x](javascript:alert(1))",
+    "[x][y]",
+    "<script>1</script>",
+    "`a` | *b* | __c__",
+    "a\n\n# b",
+)
+
+
+def test_no_text_makes_markup_of_a_markdown_table() -> None:
+    from markdown_it import MarkdownIt
+
+    table = TextTable(HOSTILE_CELLS[1], ("name", "value"), tuple((cell, "63.6 [−0.1, 2.0]") for cell in HOSTILE_CELLS))
+    made = MarkdownIt("gfm-like", {"linkify": False}).render(table.markdown())
+    assert not re.findall(r"<(?!/?(?:table|thead|tbody|tr|th|td|p|strong|em)\b)", made)
+    cells = [unescape(re.sub("<.*?>", "", row[1])) for row in re.finditer(r"<td>(.*?)</td>", made)]
+    assert cells == [" ".join(cell.split()) for cell in HOSTILE_CELLS]
+    assert made.count("63.6 [−0.1, 2.0]") == len(HOSTILE_CELLS)
+
+
+def test_names_of_the_reports_tables_are_no_formulas(analysis: Analysis, tmp_path: Path) -> None:
+    name = "=HYPERLINK(1)"
+    renamed = [replace(s, group=name if s.group == "Tinkers" else s.group) for s in analysis.scores]
+    write_tables(Analysis(tuple(renamed), analysis.contrasts), tmp_path / "tables")
+    table = pl.read_csv(tmp_path / "tables" / "safety.csv", infer_schema_length=None)
+    assert f"'{name}" in table["group"].to_list()
+    assert not table["group"].drop_nulls().str.contains("^=").any()
+    assert table["estimate"].to_list() == [s.estimate for s in renamed if s.benchmark in analysis.safety_benchmarks]
 
 
 def test_a_perplexity_is_not_shown_in_points(analysis: Analysis) -> None:

@@ -7,7 +7,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from datatrial.component import did_you_mean
-from datatrial.errors import DataError, ModelError
+from datatrial.errors import DataError, ModelError, first_line
+from datatrial.model_files import SAFE_WEIGHTS, SAFELY, refuse_kernels, refuse_pickles, why_code
 from datatrial.records import Runtime
 
 AT_MOST = 200  # sentences of each group that are classified
@@ -35,11 +36,14 @@ def with_toxicity(mentions: pl.DataFrame, model: Path, label: str, runtime: Runt
 
 
 def _scores(sentences: list[str], folder: Path, label: str, runtime: Runtime) -> list[float]:
+    refuse_pickles(folder)
+    refuse_kernels(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder).to(runtime.device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, **SAFE_WEIGHTS).to(runtime.device).eval()
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"the classifier cannot be loaded: {str(error).partition(chr(10))[0]}") from error
+        said = why_code(folder / "config.json") or why_code(folder / "tokenizer_config.json") or first_line(error)
+        raise ModelError(f"the classifier cannot be loaded: {said}") from error
     toxic = toxic_label(model.config.id2label, label)
     limit = min(LONGEST, getattr(model.config, "max_position_embeddings", LONGEST) - 2)
     scores: list[float] = []

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from datatrial.cli._console import SafeConsole
 from datatrial.errors import DatatrialError, StudyError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datatrial.steps import Plan
 
 app = typer.Typer(help="Controlled trials of fine-tuning data.", no_args_is_help=True, add_completion=False)
-out, err = Console(), Console(stderr=True)
+out, err = SafeConsole(), SafeConsole(stderr=True)
 
 STUDY = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 OVERRIDES = Annotated[

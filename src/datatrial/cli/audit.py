@@ -45,7 +45,7 @@ def audit(
             results = trial.run(display)
     if as_json:
         found = {name: {kind: asdict(a) for kind, a in audits.items()} for name, audits in results.audits.items()}
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(found, indent=1))
     else:
         for name, audits in results.audits.items():
             _print_audits(name, audits)

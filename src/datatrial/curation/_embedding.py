@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from datatrial.errors import ModelError
+from datatrial.errors import ModelError, first_line
+from datatrial.model_files import SAFE_WEIGHTS, refuse_kernels, refuse_pickles, why_code
 from datatrial.policies import load_tokenizer, longest_input
 from datatrial.records import Runtime
 
@@ -101,12 +102,13 @@ def _encoder(folder: Path, device: str) -> Any:
     """The model of a folder without its head; code that comes with it is never run."""
     from transformers import AutoModel
 
+    refuse_pickles(folder)
+    refuse_kernels(folder)
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return model.float().to(device).eval()
-    except Exception as error:  # transformers, safetensors and pickle each raise their own
-        first_line = str(error).strip().partition("\n")[0]
-        raise ModelError(f"cannot load the model in {folder} to embed texts with: {first_line}") from error
+        return AutoModel.from_pretrained(folder, **SAFE_WEIGHTS).float().to(device).eval()
+    except Exception as error:  # transformers and safetensors each raise their own
+        said = why_code(folder / "config.json") or first_line(error)
+        raise ModelError(f"cannot load the model in {folder} to embed texts with: {said}") from error
 
 
 def _batches(lengths: list[int], tokens: int) -> list[list[int]]:

@@ -76,7 +76,7 @@ class RemoteStore(Store):
             return set()
         except OSError as error:
             raise StoreError(f"cannot read the store {self.url}: {error}") from error
-        return {path for path in found if path.endswith(("/record.json", ".failed"))}
+        return {path for path in found if path.endswith(("/record.json", ".failed")) and not leads_out(path)}
 
     def open(self) -> None:
         super().open()
@@ -173,6 +173,7 @@ class RemoteStore(Store):
         """Bring a result into the cache.
 
         Raises: StoreError when it is not what its record says; the store has it no more, so that a run makes it again.
+        Also when it names a file outside of itself.
         """
         folder = self.root / key
         part = folder.with_name(f".part-{folder.name}")
@@ -197,7 +198,10 @@ class RemoteStore(Store):
         (part / "record.json").write_bytes(record)
         files = f"{base}/{key}/{_place_of(record)}"
         for path in system.find(files):
-            file = part / path.removeprefix(f"{files}/")
+            name = path.removeprefix(f"{files}/")
+            if leads_out(name):
+                raise StoreError(f"{self.url}/{key} names a file outside of itself ({name!r}): delete it")
+            file = part / name
             file.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(path, str(file))
         return compare(part, key.rpartition("/")[2])
@@ -296,6 +300,11 @@ class RemoteStore(Store):
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 system.put_file(str(log), f"{base}/logs/{log.name}")
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name that a store gives leads out of the folder that it is for: whoever writes there chooses it."""
+    return name.startswith("/") or ".." in name.split("/")
 
 
 def _place_of(record: bytes) -> str:

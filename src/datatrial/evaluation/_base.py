@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from datatrial.component import Family
+from datatrial.names import problem_with_title
 from datatrial.prompts import PromptFormat
 from datatrial.records import Form, PartOfStudy, Runtime
 
@@ -56,6 +58,15 @@ class Benchmark(Family):
 
     name: str = Field("", exclude=True)  # what the study calls it; a label
     data: str | None = Field(None, exclude=True)  # a data set of the study; its content counts, not its name
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_title(cls, name: str) -> str:
+        # A group's endpoint is called `title/group`.
+        problem = problem_with_title(name) or ("should have no /" if "/" in name else "")
+        if problem:
+            raise PydanticCustomError("title", "{problem}", {"problem": problem})
+        return name
 
     @property
     def title(self) -> str:

@@ -12,6 +12,7 @@ from datatrial.evaluation._stock import Function, tasks_folder
 from datatrial.evaluation._tasks import Leaf
 from datatrial.foreign_yaml import header_of
 from datatrial.records import HubFiles, LocalFiles, Needs
+from datatrial.repository_files import refuse_files_elsewhere
 
 # Readers of plain files that `datasets` brings along; as `dataset_path` they name no repository.
 _READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
@@ -122,6 +123,7 @@ def _replaced(files: Any, paths: Mapping[str, str]) -> Any:
 
 
 def _from_folder(folder: Path, configuration: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    refuse_files_elsewhere(folder, str(folder))
     known = _configurations(folder / "README.md")
     as_it_is = {"dataset_path": str(folder), "dataset_name": configuration, "dataset_kwargs": options}
     if "data_files" in options or "data_dir" in options:

@@ -9,6 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.vllm_causallms import VLLM
 from vllm.platforms import current_platform
 
+from datatrial.model_files import ADAPTER_WEIGHTS, WEIGHTS, refuse_pickles
 from datatrial.records import ModelRef, Runtime, read_json
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters: those that vLLM (0.32) makes room for
@@ -34,7 +35,10 @@ class Writer(VLLM):  # type: ignore[misc]
         """Raises: whatever vLLM raises when it cannot start, or write a word."""
         rank = next(size for size in _RANKS if size >= _adapter(ref).get("r", 1))
         adapted = {"lora_local_path": ref.adapter, "max_lora_rank": rank} if ref.adapter else {}
-        super().__init__(ref.weights, dtype=ref.dtype, **adapted)
+        for folder, weights in ((ref.weights, WEIGHTS), (ref.adapter, ADAPTER_WEIGHTS)):
+            if folder:
+                refuse_pickles(Path(folder), weights)  # which vLLM would read
+        super().__init__(ref.weights, dtype=ref.dtype, load_format="safetensors", **adapted)
         self._progress = runtime.progress
         # Some of what it cannot do shows with the first token only.
         super().generate_until([Instance("generate_until", {}, ("a", {"until": [], "max_gen_toks": 1}), 0)], True)

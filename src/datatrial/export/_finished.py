@@ -1,6 +1,5 @@
 """What is exported: all that the report shows, and the results behind it."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from datatrial.names import file_names
 from datatrial.records import ModelRef
 from datatrial.report._findings import Findings
 from datatrial.report.page import Report
@@ -57,16 +57,17 @@ class Finished:
             if self.store.has(run.policy):
                 yield run, {title: step for title, step in run.scores.items() if self.store.has(step)}
 
+    @cached_property
+    def folders(self) -> Mapping[tuple[str, int | None], str]:
+        """The name of each run's folder, by arm and seed: `<arm>-seed-<n>`, unless that is another's or too long."""
+        runs = [(run.arm, run.seed) for run in self.plan.runs]
+        wished = [arm if seed is None else f"{arm}-seed-{seed}" for arm, seed in runs]
+        return dict(zip(runs, file_names(wished, kept=" ()="), strict=True))
+
+    def folder(self, run: ArmRun) -> str:
+        """The name of a run's folder."""
+        return self.folders[run.arm, run.seed]
+
     def model(self, step: Step) -> ModelRef:
         """The model that a finished step made or refers to."""
         return ModelRef.read(self.store.path(step))
-
-
-def folder_of(run: ArmRun) -> str:
-    """The name of a run's folder."""
-    return run.arm if run.seed is None else f"{run.arm}-seed-{run.seed}"
-
-
-def file_name(text: str) -> str:
-    """A text as part of a file's name."""
-    return re.sub(r"[^\w.+-]+", "__", text)

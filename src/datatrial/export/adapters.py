@@ -7,9 +7,10 @@ from pathlib import Path
 
 from datatrial.engine.step import Step
 from datatrial.errors import ModelError
-from datatrial.export._finished import Finished, folder_of
+from datatrial.export._finished import Finished
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
+from datatrial.names import visible
 from datatrial.policies import copy_tokenizer
 from datatrial.records import read_json
 from datatrial.steps import ArmRun
@@ -31,7 +32,8 @@ class BaseModel:
         if self.repo:
             return f"`{self.repo}`" + (f" at `{self.revision}`" if self.revision else "")
         if isinstance(self.step.task, Hub):
-            return f"a model in a folder of the study's machine, called `{Path(self.step.task.path).name}`"
+            called = visible(Path(self.step.task.path).name).replace("`", "'").replace("\n", "\\n")
+            return f"a model in a folder of the study's machine, called `{called}`"
         kept = f"`{self.step.task.kind}/{self.step.digest}/weights`"
         return (
             f"a model that the study trained itself; `datatrial run` of the study below makes it as {kept} in its store"
@@ -48,7 +50,7 @@ def write(finished: Finished, out: Path) -> None:
     for run, _ in finished.runs:
         if run.stages:
             model, base = finished.model(run.policy), base_of(finished, run)
-            folder = out / ("adapters" if model.adapter else "models") / folder_of(run)
+            folder = out / ("adapters" if model.adapter else "models") / finished.folder(run)
             folder.mkdir(parents=True)
             if model.adapter:
                 _copy_adapter(Path(model.adapter), base, folder)

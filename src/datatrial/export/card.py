@@ -101,7 +101,7 @@ def _data_table(data: Sequence[DataSummary]) -> TextTable:
         curation = "; ".join([*curated, *card.notes]) or "–"
         rows.append((summary.name, count(card.rows), card.form, source.licence, origin, source.answers_by, curation))
     columns = ("data set", "rows", "form", "licence", "origin", "answers by", "curation")
-    return TextTable("Data sets", columns, tuple(tuple(map(_cell, row)) for row in rows))
+    return TextTable("Data sets", columns, tuple(rows))
 
 
 def _recipe(finished: Finished, run: ArmRun) -> str:
@@ -135,7 +135,7 @@ def _found(finished: Finished, run: ArmRun) -> Iterator[str]:
     if judged:
         yield "What the study claimed of this arm, and what came of it:\n"
         yield "".join(
-            f"- {plain(claim.text)}: {part.arm} − {part.against} on {plain(part.endpoint)} was expected to be "
+            f"- {plain(f'{claim.text}: {part.arm} − {part.against} on {part.endpoint}')} was expected to be "
             f"{expected(part) or 'reported'}: **{said(part)}**\n"
             for claim, part in judged
         )
@@ -154,7 +154,7 @@ def _scores(finished: Finished, run: ArmRun) -> TextTable:
         own = _own(finished, run, title)
         rows.append(
             (
-                _cell(f"{title} ({score.metric})"),
+                f"{title} ({score.metric})",
                 "–" if own is None else number(own, scale),
                 f"{number(score.estimate, scale)} {interval(score.low, score.high, scale)}",
                 difference(delta, scale) if delta else "–",
@@ -174,7 +174,3 @@ def _own(finished: Finished, run: ArmRun, title: str) -> float | None:
     summary: Mapping[str, Any] = read_json(finished.store.path(step) / "summary.json")
     value = summary["metrics"].get("mean" if summary["statistic"] == "group_safety" else summary["metric"])
     return None if value is None else float(value)
-
-
-def _cell(text: str) -> str:
-    return plain(text).replace("\\|", "|").replace("\\<", "<")  # the table escapes these itself

@@ -1,6 +1,7 @@
 """The folder of an export: made whole, then put in the place of an earlier one."""
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -48,8 +49,11 @@ def export(results: Results, out: Path) -> list[str]:
 def _put(part: Path, files: list[str], out: Path) -> None:
     earlier = _earlier(out)
     for name in files:
-        if (out / name).exists() and name not in earlier:
+        if os.path.lexists(out / name) and name not in earlier:
             raise StoreError(f"{out / name} is there already, and no export wrote it: name another folder with --out")
+    for folder in sorted({parent for name in files for parent in Path(name).parents}):
+        if folder != Path() and (out / folder).is_symlink():
+            raise StoreError(f"{out / folder} is a link, and nothing is written elsewhere than in {out}: remove it")
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     for folder in sorted({parent for name in earlier for parent in Path(name).parents}, reverse=True):

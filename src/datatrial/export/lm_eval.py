@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from datatrial import __version__
 from datatrial.engine.step import Step
 from datatrial.evaluation.lm_eval import LmEval
-from datatrial.export._finished import Finished, file_name, folder_of
+from datatrial.export._finished import Finished
 from datatrial.export._samples import Asked, samples_of, task_hash
+from datatrial.names import file_names
 from datatrial.records import read_json
 from datatrial.steps import ArmRun
 
@@ -32,7 +33,7 @@ def write(finished: Finished, out: Path) -> None:
     for run, scored in finished.runs:
         steps = {title: step for title, step in scored.items() if isinstance(step.task, LmEval)}
         if steps:
-            folder = out / "lm_eval" / folder_of(run)
+            folder = out / "lm_eval" / finished.folder(run)
             folder.mkdir(parents=True)
             _write_run(finished, run, steps, names, folder)
 
@@ -45,6 +46,8 @@ def _write_run(
     stamp = begun.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
     results: dict[str, Any] = {key: {} for key in _BY_TASK}
     details: dict[str, Any] = {}
+    tasks = [name for title in steps for name in names[title].values()]
+    files = dict(zip(tasks, file_names(tasks, gap="__"), strict=True))
     for title, step in steps.items():
         scores = _Scores.read(finished, title, step, names[title])
         for key, found in scores.results().items():
@@ -53,7 +56,7 @@ def _write_run(
         for task, samples in scores.samples(finished.redact).items():
             results["task_hashes"][task] = task_hash(samples)
             lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
-            (folder / f"samples_{file_name(task)}_{stamp}.jsonl").write_text(lines, encoding="utf-8")
+            (folder / f"samples_{files[task]}_{stamp}.jsonl").write_text(lines, encoding="utf-8")
     results |= _about(finished, run, list(steps.values()), begun)
     results["datatrial"]["benchmarks"] = details
     text = json.dumps(results, indent=2, ensure_ascii=False, default=str)
@@ -76,8 +79,8 @@ def _about(finished: Finished, run: ArmRun, steps: Sequence[Step], begun: dateti
         "lm_eval_version": packages.get("lm_eval"),
         "transformers_version": packages.get("transformers"),
         "model_source": "datatrial",
-        "model_name": folder_of(run),
-        "model_name_sanitized": file_name(folder_of(run)),
+        "model_name": finished.folder(run),
+        "model_name_sanitized": file_names([finished.folder(run)], gap="__")[0],
         "datatrial": {
             "schema": SCHEMA,
             "version": __version__,

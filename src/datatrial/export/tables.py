@@ -15,14 +15,13 @@ from datatrial.report.tables import (
     claims_table,
     contrasts_table,
     csv_table,
+    harmless,
     safety_table,
 )
 from datatrial.report.wording import number, probability
 
 if TYPE_CHECKING:
     import polars as pl
-
-FORMULA = r"^[=+\-@\t\r\n]"  # how a text begins that a spreadsheet would compute
 
 
 def write(finished: Finished, out: Path) -> None:
@@ -85,14 +84,6 @@ def without_nan(frame: "pl.DataFrame") -> "pl.DataFrame":
     import polars.selectors as cs
 
     return frame.with_columns(cs.float().fill_nan(None))
-
-
-def harmless(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """The frame with an apostrophe before each text that a spreadsheet would take for a formula."""
-    import polars as pl
-
-    text = pl.col(pl.String)
-    return frame.with_columns(pl.when(text.str.contains(FORMULA)).then(pl.lit("'") + text).otherwise(text).name.keep())
 
 
 def _label(title: str) -> str:

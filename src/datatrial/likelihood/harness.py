@@ -13,12 +13,14 @@ import torch
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers.utils import cached_file
 
 from datatrial.errors import ModelError
 from datatrial.likelihood.prepared import Encoded, Prepared, Text, Tokens, key_of
 from datatrial.likelihood.replicas import Replicas, other_devices
 from datatrial.likelihood.scorer import Scorer
 from datatrial.likelihood.tokens import TokenizingLM
+from datatrial.model_files import ADAPTER_WEIGHTS
 from datatrial.records import Progress
 
 if TYPE_CHECKING:
@@ -64,10 +66,10 @@ class DatatrialLM(TokenizingLM):
         leaves_out: whether the caller leaves the items in `failures` out. lm-eval itself would take an answer that is
             no number for the likeliest.
 
-        Raises: ModelError for an encoder-decoder, for a model of which part lies on disk, and when a model cannot be
-        copied to so many devices.
+        Raises: ModelError for an encoder-decoder, for a model of which part lies on disk, when a model cannot be
+        copied to so many devices, for pickled weights, and for a model whose own code should be run.
         """
-        super().__init__(pretrained, **settings)
+        super().__init__(pretrained, **_safely(pretrained, settings))
         if self.model.device.type == "meta":
             raise ModelError(
                 "part of this model lies outside of memory, which datatrial does not score: use `--model hf`"
@@ -91,7 +93,7 @@ class DatatrialLM(TokenizingLM):
         if self.mixed_precision_dtype is not None:  # which is a state of a thread
             raise ModelError("`devices` does not go with `mixed_precision_dtype`")
         names = other_devices(self.device, devices)
-        return [HFLM(pretrained, **{**settings, "device": name}).model for name in names]
+        return [HFLM(pretrained, **{**_safely(pretrained, settings), "device": name}).model for name in names]
 
     @cached_property
     def scorer(self) -> Scorer | Replicas:
@@ -226,6 +228,23 @@ class DatatrialLM(TokenizingLM):
         if self._progress:
             self._progress(self._generated, self._to_generate, "requests")
         return tokens
+
+
+def _safely(pretrained: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which `hf` loads weights from safetensors alone, and runs no code of a model's own.
+
+    Raises: ModelError where they ask for that code, or for an adapter whose weights are pickled.
+    """
+    if settings.get("trust_remote_code"):
+        raise ModelError("datatrial never runs code that comes with a model: leave trust_remote_code out")
+    revision = settings.get("revision", "main")
+    adapter = settings.get("peft")
+    optional = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+    if adapter and not cached_file(adapter, ADAPTER_WEIGHTS, **optional):
+        why = "a pickle can run code when it is loaded, so none is read"
+        raise ModelError(f"{adapter} has no {ADAPTER_WEIGHTS}: {why}")
+    loads = isinstance(pretrained, str) and not settings.get("gguf_file")
+    return {**settings, **({"use_safetensors": True} if loads else {})}
 
 
 def _item(request: "Instance") -> Item:

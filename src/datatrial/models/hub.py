@@ -4,15 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from datatrial.component import Component, beside_the_study
 from datatrial.errors import ModelError
+from datatrial.model_files import ADAPTER_WEIGHTS, mapping_in, missing_weights
 from datatrial.models._base import Model
 from datatrial.models._tokenizer import Tokenizer
-from datatrial.records import HubFiles, LocalFiles, ModelRef, Needs, Runtime, read_json
+from datatrial.records import HubFiles, LocalFiles, ModelRef, Needs, Runtime
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 ADAPTER = "adapter_config.json"
@@ -36,8 +37,8 @@ def folder_or_id(path: str, info: ValidationInfo) -> str:
 class Hub(Model):
     """An existing model, or a LoRA adapter on the study's base model.
 
-    What counts as its identity is the commit or the content of the files, not how they are named. Code that comes with
-    a model is never run.
+    What counts as its identity is the commit or the content of the files, not how they are named. Weights are read from
+    safetensors, never from pickles, and code that comes with a model is never run.
     """
 
     refers: ClassVar[bool] = True
@@ -89,12 +90,12 @@ class Hub(Model):
         if (folder / ADAPTER).exists():
             ref = self._on_base(folder, inputs)
         else:
-            _raise_first(weights_problems(folder, pickled=self.is_local))
+            _raise_first(weights_problems(folder))
             ref = ModelRef(str(folder), dtype=self.dtype, quantization=self.quantization)
         ref.relative_to(out).write(out)
 
     def _on_base(self, folder: Path, inputs: Mapping[str, Path]) -> ModelRef:
-        _raise_first(adapter_problems(folder, pickled=self.is_local))
+        _raise_first(adapter_problems(folder))
         if "base" not in inputs:
             raise ModelError(
                 f"{self.path} is a LoRA adapter, no whole model; use it in an arm: [{{model: {self.path}}}]"
@@ -109,51 +110,23 @@ class Hub(Model):
         return replace(base, adapter=str(folder))
 
 
-def weights_problems(folder: Path, pickled: bool = True) -> list[str]:
-    """What a folder lacks of a model: its config, all its weights, its tokenizer.
-
-    Pickled weights count only where they are part of the folder's identity.
-    """
+def weights_problems(folder: Path) -> list[str]:
+    """What a folder lacks of a model: its config, all its weights, its tokenizer."""
     found = []
     if not (folder / "config.json").exists():
         found.append(f"no config.json in {folder}: it should be the folder that save_pretrained wrote")
-    found += _missing_weights(folder, ["model.safetensors", *["pytorch_model.bin"] * pickled])
+    found += missing_weights(folder)
     if not any((folder / name).exists() for name in TOKENIZERS):
         found.append(f"no tokenizer in {folder}: expected tokenizer.json (save the model's tokenizer there too)")
     return found
 
 
-def adapter_problems(folder: Path, pickled: bool = True) -> list[str]:
+def adapter_problems(folder: Path) -> list[str]:
     """What a folder lacks of a LoRA adapter as PEFT saves them."""
-    if found := _missing_weights(folder, ["adapter_model.safetensors", *["adapter_model.bin"] * pickled]):
+    if found := missing_weights(folder, ADAPTER_WEIGHTS):
         return found
-    kind = _mapping_in(folder / ADAPTER).get("peft_type")
+    kind = mapping_in(folder / ADAPTER).get("peft_type")
     return [] if kind == "LORA" else [f"the adapter in {folder} is of type {kind}; only LORA can be used"]
-
-
-def _missing_weights(folder: Path, accepted: list[str]) -> list[str]:
-    """What lacks of the first kind of weights that is there, in one file or in the parts that an index names."""
-    names = {path.name for path in folder.iterdir()}
-    for weights in accepted:
-        if weights in names:
-            return []
-        if f"{weights}.index.json" in names:
-            parts = _mapping_in(folder / f"{weights}.index.json").get("weight_map")
-            if not isinstance(parts, dict):
-                return [f"{folder / weights}.index.json has no `weight_map`, which names the files of weights"]
-            lacking = sorted({str(part) for part in parts.values()} - names)
-            return [f"incomplete weights in {folder}: missing {', '.join(lacking)}"] if lacking else []
-    return [f"no weights in {folder}: expected {' or '.join(accepted)} (or parts of it and their index)"]
-
-
-def _mapping_in(file: Path) -> Mapping[str, Any]:
-    try:
-        found = read_json(file)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read as JSON ({error}): copy the whole file again") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{file} should hold a mapping: copy the whole file again")
-    return found
 
 
 def _raise_first(problems: list[str]) -> None:

@@ -1,9 +1,9 @@
 """Every chart of a report under a name, for those who want them as files."""
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from datatrial.names import file_names
 from datatrial.report._findings import Findings
 from datatrial.report.effect_figures import forest_figure, tradeoff_figure
 from datatrial.report.figures import INK, MUTED, curves_figure, scatter_figure
@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 
 def all_figures(findings: Findings) -> "dict[str, Figure]":
     """The charts in the order of the report; names are good names of files, and each is used once."""
-    figures: dict[str, Figure] = {}
-    for part in PARTS:
-        for title, figure in part(findings):
-            name = plain = re.sub(r"[^\w.+-]+", "-", title).strip("-.")
-            number = 2
-            while name.casefold() in {known.casefold() for known in figures}:
-                name, number = f"{plain}-{number}", number + 1
-            figures[name] = figure
-    return figures
+    found = [named for part in PARTS for named in part(findings)]
+    names = file_names([title for title, _ in found])
+    return {name: figure for name, (_, figure) in zip(names, found, strict=True)}
 
 
 def _mentions(findings: Findings) -> "Named":

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from datatrial.names import visible
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -139,7 +141,7 @@ def name_points(
         tried = []
         for order, (dx, dy, side) in enumerate(NAME_PLACES):
             name = axes.annotate(
-                names[number], points[number], (dx, dy), textcoords="offset points", fontsize=7, color=MUTED,
+                visible(names[number]), points[number], (dx, dy), textcoords="offset points", fontsize=7, color=MUTED,
                 ha=side, va="center", annotation_clip=False,
             )  # fmt: skip
             box = name.get_window_extent()
@@ -179,7 +181,7 @@ def inline_svg(figure: "Figure", title: str) -> Markup:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
-    [viewbox] = re.findall(r'viewBox="([^"]*)"', svg)
+    viewbox = re.findall(r'viewBox="([^"]*)"', svg)[0]  # of the chart, not what a name in it says
     opening = f'<svg class="chart" viewBox="{viewbox}" role="img" aria-label="{escape(title)}"'
     opening += ' xmlns:xlink="http://www.w3.org/1999/xlink">'
     return Markup(re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1).rstrip())

@@ -69,7 +69,7 @@ class Report(Component):
     `record.json`. The same settings and inputs give the same bytes.
     """
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     name: str
     about: str = ""

@@ -1,6 +1,7 @@
 """The results as tables: for the console and Markdown in words, for programs as CSV with every digit."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 NEAR_CHANCE = "≈ chance"
 ONE_ANSWER = "one answer"
 PRIMARY = "primary"
+FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # how a text begins that a spreadsheet would compute (OWASP, CSV injection)
+_MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # of Markdown, within a line
 ALWAYS_SAME = 0.95  # share of items answered with one same position from which a score says nothing
 
 
@@ -33,7 +36,9 @@ class TextTable:
     def markdown(self) -> str:
         lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
         table = "\n".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |" for line in lines)
-        return f"**{self.title}**\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+        return f"**{_markdown_cell(self.title)}**\n\n{table}\n" + (
+            f"\n{_markdown_cell(self.note)}\n" if self.note else ""
+        )
 
 
 def benchmark_table(analysis: Analysis, intervals: bool = True) -> TextTable:
@@ -124,7 +129,7 @@ def write_tables(analysis: Analysis, folder: Path) -> None:
     for name, tables in texts.items():
         if tables:
             (folder / f"{name}.md").write_text("\n".join(t.markdown() for t in tables), encoding="utf-8")
-            csv_table(analysis, name).write_csv(folder / f"{name}.csv")
+            harmless(csv_table(analysis, name)).write_csv(folder / f"{name}.csv")
 
 
 def csv_table(analysis: Analysis, name: str) -> "pl.DataFrame":
@@ -142,6 +147,14 @@ def csv_table(analysis: Analysis, name: str) -> "pl.DataFrame":
         ),
     }
     return pl.DataFrame(list(rows[name]), infer_schema_length=None)
+
+
+def harmless(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The frame with an apostrophe before each text that a spreadsheet would take for a formula."""
+    import polars as pl
+
+    text = pl.col(pl.String)
+    return frame.with_columns(pl.when(text.str.contains(FORMULA)).then(pl.lit("'") + text).otherwise(text).name.keep())
 
 
 def _cell(analysis: Analysis, arm: str, endpoint: str, intervals: bool) -> str:
@@ -184,4 +197,5 @@ def _marked(analysis: Analysis, endpoint: str) -> str:
 
 
 def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A text that makes no markup, image or link, nor ends its cell; intervals keep their brackets."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")

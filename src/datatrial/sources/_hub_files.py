@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError
 from datatrial.foreign_yaml import header_of
+from datatrial.repository_files import own_files, refuse_files_elsewhere
 from datatrial.sources._files import file_type
 
 
@@ -36,6 +37,7 @@ def files_of_split(folder: Path, repository: str, subset: str | None, split: str
 
     _refuse_script(folder, repository)
     header_of(folder / "README.md")
+    refuse_files_elsewhere(folder, repository)
     try:
         with TemporaryDirectory() as cache:  # else it keeps a folder for each data set in the user's cache
             of = _builder_settings(folder, repository, subset)
@@ -45,12 +47,13 @@ def files_of_split(folder: Path, repository: str, subset: str | None, split: str
     except Exception as error:  # whatever it meets in files that it reads as settings
         what = str(error).replace("\n", " ")
         raise DataError(f"{repository}: cannot tell its files apart ({what}); name them with `files`") from error
-    files = {str(name): [Path(file) for file in listed] for name, listed in splits.items()}
-    if split not in files:
-        raise DataError(f"{repository} has no split {split!r}; {did_you_mean(split, list(files))}")
-    for path in files[split]:
+    names = list(map(str, splits))
+    if split not in names:
+        raise DataError(f"{repository} has no split {split!r}; {did_you_mean(split, names)}")
+    files = own_files(next(listed for name, listed in splits.items() if str(name) == split), folder, repository)
+    for path in files:
         file_type(path)
-    return files[split]
+    return files
 
 
 def _refuse_script(folder: Path, repository: str) -> None:
