@@ -18,13 +18,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datatrial.engine.log import kept_short
 from datatrial.errors import DatatrialError
 from datatrial.records import Others, Runtime, seldom
 
 if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
 
-TAIL_LINES = 15  # of a dead worker's log
+TAIL_LINES, TAIL_CHARACTERS = 15, 4000  # of a dead worker's log
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def explain(error: BaseException) -> str:
 def last_words(*logs: str) -> str:
     """The last lines of the first of these logs in which anything stands."""
     lines = next((log.strip() for log in logs if log.strip()), "(empty)").splitlines()
-    return "\n".join(lines[-TAIL_LINES:])
+    return "\n".join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:]
 
 
 @contextmanager
@@ -120,7 +121,8 @@ def _output_to(log: Path) -> Iterator[None]:
         for stream in before:
             os.dup2(file.fileno(), stream)
     try:
-        yield
+        with kept_short(log):
+            yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
