@@ -118,6 +118,13 @@ def _plugins() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=PLUGINS)}
 
 
+@cache
+def _modules(folder: str) -> tuple[str, ...]:
+    """The public modules of a package; large studies ask for them thousands of times."""
+    found = pkgutil.iter_modules(importlib.import_module(folder).__path__)
+    return tuple(module.name for module in found if not module.name.startswith("_"))
+
+
 class Family(Component):
     """Base of a folder of components, such as the curation ops; a field of this type is read by `kind:`."""
 
@@ -125,9 +132,7 @@ class Family(Component):
 
     @classmethod
     def kinds(cls) -> list[str]:
-        folder = importlib.import_module(cls.folder)
-        own = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_")]
-        return sorted([*own, *cls._plugins()])
+        return sorted([*_modules(cls.folder), *cls._plugins()])
 
     @classmethod
     def _plugins(cls) -> dict[str, str]:

@@ -161,8 +161,8 @@ class _Planner:
         return self._once(label, lambda: self._step(drawn, label))
 
     def _texts(self, benchmark: Benchmark) -> Step:
-        label, texts = f"texts of {benchmark.title}", BenchmarkTexts(benchmark=benchmark.bare)
-        return self._once(label, lambda: self._step(texts, label))
+        label = f"texts of {benchmark.title}"
+        return self._once(label, lambda: self._step(BenchmarkTexts(benchmark=benchmark.bare), label))
 
     def _audit(self, name: str) -> Step:
         return self._step(DataAudit(audits=self.study.audits), f"audit of {name}", {"data": self._data(name)})
@@ -193,7 +193,8 @@ class _Planner:
                 policy = self._step(start, label, {"base": self._model()} if start.may_be_adapter else {})
                 continue
             assert seed is not None
-            inputs, stage = self._inputs(policy, entry, seed), self.study.stage(entry, seed)
+            stage = self.study.stage(entry, seed)
+            inputs = self._inputs(policy, entry, stage, seed)
             task: Component = stage
             if stage.tune:
                 inputs |= self._candidates(entries[: number + 1], label)
@@ -213,8 +214,8 @@ class _Planner:
         An arm that is trained again reads those of the arm itself: picked anew, more than its seeds could differ.
         """
         seed, entries = self.study.seeds[0], [entry.with_the_studys_seeds() for entry in entries]
-        inputs = self._inputs(self._stages(entries[:-1], seed)[0], entries[-1], seed)
         stage = self.study.stage(entries[-1], seed)
+        inputs = self._inputs(self._stages(entries[:-1], seed)[0], entries[-1], stage, seed)
         found = {}
         for number, settings in enumerate(stage.candidates):
             said = settings_said(settings)
@@ -222,10 +223,10 @@ class _Planner:
             found[CANDIDATE.format(number)] = self._step(task, f"{label}, {said}, seed {seed}", inputs)
         return found
 
-    def _inputs(self, policy: Step, entry: ArmStage, seed: int) -> dict[str, Step]:
+    def _inputs(self, policy: Step, entry: ArmStage, stage: Stage, seed: int) -> dict[str, Step]:
         """What a stage reads: the policy that it starts from, its data, and what is made of both beforehand."""
         inputs = {"policy": policy, "data": self._data(entry.target, self.study.seed_of(entry, seed))}
-        for name, task in self.study.stage(entry, seed).reads_beforehand().items():
+        for name, task in stage.reads_beforehand().items():
             inputs[name] = self._step(task, f"{name} of {policy.label} on {entry.target}", dict(inputs))
         return inputs
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -125,6 +126,29 @@ class Hang:
 
 def waits_for_ever() -> None:
     threading.Event().wait()
+
+
+@dataclass(frozen=True)
+class Flood:
+    """Prints as fast as it can for so many seconds, and a process of its own does so too; then says its last words."""
+
+    seconds: float
+    killed: bool = False  # at the end
+    kind: str = "flood"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "seconds": self.seconds, "killed": self.killed}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        print("the first words", flush=True)
+        deadline = time.monotonic() + self.seconds
+        with subprocess.Popen(["yes", "another process says this"]) as other:
+            while time.monotonic() < deadline:
+                print("a library says this again and again\n" * 1000, flush=True)
+            other.kill()
+        print("the last words", flush=True)
+        if self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

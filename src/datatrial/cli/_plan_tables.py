@@ -29,21 +29,22 @@ from datatrial.steps import ArmRun
 _SEED = re.compile(r", seed \d+(?=$| )")
 _BOUNDS = {"": "", "at most": "≤ "}
 _UNKNOWN = "?"
+_MOST_ROWS = 30  # of a table: what has thousands of arms or data sets is read by programs
 _LARGE = (("", 1), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12), ("P", 1e15), ("E", 1e18), ("Z", 1e21))
 
 
 def shown(estimates: Estimates, states: Mapping[str, str]) -> Iterator[RenderableType]:
     """The parts of the plan in the order of reading."""
-    plan, device = estimates.plan, estimates.device
+    plan, device, endpoints = estimates.plan, estimates.device, detectable(estimates)
     title = f"{plan.study.name}: {plural(len(plan.study.arms), 'arm')}, {plural(len(plan.study.seeds), 'seed')}"
     yield Text(f"{title}, on {device.title if device else 'a GPU that is in no table: name one with --device'}", "bold")
     yield from _titled("data", _data(estimates))
     yield from _titled("training (each run)", _training(estimates, states))
     yield from _titled("scoring (each model)", _scoring(estimates, states))
     yield from _titled("what each arm sees", _arms(estimates))
-    yield from _titled("smallest difference between two trained arms that would be found", _detectable(estimates))
+    yield from _titled("smallest difference between two trained arms that would be found", _detectable(endpoints))
     yield from _titled("totals", _totals(estimates, states))
-    yield from _footer(estimates, states)
+    yield from _footer(estimates, states, endpoints)
 
 
 def _titled(title: str, table: Table) -> Iterator[RenderableType]:
@@ -60,32 +61,39 @@ def _table(first: str, *numbers: str) -> Table:
     return table
 
 
-def _data(estimates: Estimates) -> Table:
-    table = _table("", "rows", "characters", "known from")
-    for name, step in estimates.plan.data.items():
-        size = estimates.data(step)
-        rows = _BOUNDS[size.bound] + _count(size.rows)
-        table.add_row(Text(name), rows, _count(size.characters), size.source if size.rows is not None else "unknown")
+def _begun(table: Table, rows: Sequence[Sequence[str]]) -> Table:
+    """The table with as many of the rows as people read, and how many more there are."""
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*map(Text, row))
+    if more := len(rows[_MOST_ROWS:]):
+        table.add_row(Text(f"… and {more:,} more: --json has them", "dim"))
     return table
 
 
+def _data(estimates: Estimates) -> Table:
+    sizes = {name: estimates.data(step) for name, step in estimates.plan.data.items()}
+    rows = [
+        (
+            name,
+            _BOUNDS[size.bound] + _count(size.rows),
+            _count(size.characters),
+            size.source if size.rows is not None else "unknown",
+        )
+        for name, size in sizes.items()
+    ]
+    return _begun(_table("", "rows", "characters", "known from"), rows)
+
+
 def _training(estimates: Estimates, states: Mapping[str, str]) -> Table:
-    table = _table("", "runs", "done", "rows", "passes", "steps", "tokens", "FLOPs", "time", "memory")
+    rows = []
     for label, steps in _grouped(estimates, ("model", "training")):
         one = estimates.steps[steps[0].digest]
         if one.optimizer_steps is None and one.sort == "model" and not one.flops:
             continue  # an existing model: nothing is trained
-        bound = _BOUNDS[one.bound]
-        table.add_row(
-            Text(label),
-            str(len(steps)),
-            _done(steps, states),
-            bound + _count(one.rows),
-            _passes(one),
-            _count(one.optimizer_steps),
-            *_costs(one),
-        )
-    return table
+        counts = (_BOUNDS[one.bound] + _count(one.rows), _passes(one), _count(one.optimizer_steps))
+        rows.append((label, str(len(steps)), _done(steps, states), *counts, *_costs(one)))
+    columns = ("runs", "done", "rows", "passes", "steps", "tokens", "FLOPs", "time", "memory")
+    return _begun(_table("", *columns), rows)
 
 
 def _scoring(estimates: Estimates, states: Mapping[str, str]) -> Table:
@@ -121,19 +129,19 @@ def _arms(estimates: Estimates) -> Table:
     first: dict[str, ArmRun] = {}  # an arm's first seed stands for it
     for run in estimates.plan.runs:
         first.setdefault(run.arm, run)
+    rows = []
     for run in first.values():
         said = []
         for entry, step in run.stages:
             one = estimates.steps[step.digest]
-            rows = f"{_BOUNDS[one.bound]}{_count(one.rows)} rows"
-            said.append(f"{entry.kind} {entry.target}: {rows}, {_passes(one)} passes, {_short(one.tokens)} tokens")
-        table.add_row(Text(run.arm), Text("; ".join(said) or "nothing: it is scored as it is"))
-    return table
+            counted = f"{_BOUNDS[one.bound]}{_count(one.rows)} rows"
+            said.append(f"{entry.kind} {entry.target}: {counted}, {_passes(one)} passes, {_short(one.tokens)} tokens")
+        rows.append((run.arm, "; ".join(said) or "nothing: it is scored as it is"))
+    return _begun(table, rows)
 
 
-def _detectable(estimates: Estimates) -> Table:
+def _detectable(found: Sequence[Detectable]) -> Table:
     table = _table("endpoint", "items", "points", "known from")
-    found = detectable(estimates)
     titles = list(dict.fromkeys(one.endpoint.partition("/")[0] for one in found))
     for title in titles:
         own = [one for one in found if one.endpoint == title]
@@ -181,7 +189,9 @@ def _nothing_known(total: Total) -> bool:
     return total.steps > 0 and total.unknown == total.steps
 
 
-def _footer(estimates: Estimates, states: Mapping[str, str]) -> Iterator[RenderableType]:
+def _footer(
+    estimates: Estimates, states: Mapping[str, str], endpoints: Sequence[Detectable]
+) -> Iterator[RenderableType]:
     plan, device = estimates.plan, estimates.device
     unknown = [step for step in plan.steps if estimates.steps[step.digest].seconds is None]
     new = sum(states[step.digest] != "done" for step in plan.steps)
@@ -200,7 +210,7 @@ def _footer(estimates: Estimates, states: Mapping[str, str]) -> Iterator[Rendera
         yield Text(
             "note: with one seed, differences are between these very models: other seeds may differ", style="dim"
         )
-    yield Text(_formula(device, detectable(estimates)), style="dim")
+    yield Text(_formula(device, endpoints), style="dim")
 
 
 def _downloads(estimates: Estimates) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Self, cast
 import psutil
 
 from datatrial.engine.devices import check_device, devices, slots
+from datatrial.engine.log import shorten
 from datatrial.engine.progress import clock
 from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
@@ -145,6 +146,7 @@ class LocalExecutor:
 
     def _dead(self, worker: "_Worker", work: Work, reason: str) -> Event:
         worker.stop()
+        shorten(self.store.log(work))  # it had no time to
         if worker.attempt < ATTEMPTS:
             worker.attempt += 1
             worker.start(work)
@@ -176,6 +178,7 @@ class _Worker:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
+        shorten(_log_of_workers(self.store))
         with theirs, _log_of_workers(self.store).open("ab") as log:
             # A process of its own session, not multiprocessing's: Ctrl-C does not reach it, and a script that uses
             # the Python API is not imported again.

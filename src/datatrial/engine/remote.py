@@ -20,6 +20,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from datatrial.engine.integrity import compare
+from datatrial.engine.log import shorten
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
@@ -290,13 +291,18 @@ class RemoteStore(Store):
             copying.join()
 
     def _keep_log_until(self, work: Work, ended: threading.Event) -> None:
+        log, kept = self.log(work), 0
         while not ended.wait(LOG_SECONDS):
-            self.keep_log(work)
+            written = log.stat().st_mtime_ns if log.exists() else 0
+            if written != kept:  # a step may say nothing for hours
+                self.keep_log(work)
+                kept = written
         self.keep_log(work)
 
     def keep_log(self, work: Work) -> None:
         system, base = self._files
         log = self.log(work)
+        shorten(log)
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 system.put_file(str(log), f"{base}/logs/{log.name}")

@@ -19,13 +19,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datatrial.engine.log import kept_short
 from datatrial.errors import DatatrialError
 from datatrial.records import Others, Runtime, seldom
 
 if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
 
-TAIL_LINES = 15  # of a dead worker's log
+TAIL_LINES, TAIL_CHARACTERS = 15, 4000  # of a dead worker's log
 SHOW_WHERE = signal.SIGUSR1  # has a worker print where each of its threads stands
 
 
@@ -121,7 +122,7 @@ def _is_of_a_full_disk(error: BaseException | None) -> bool:
 def last_words(*logs: str) -> str:
     """The last lines of the first of these logs in which anything stands."""
     lines = next((log.strip() for log in logs if log.strip()), "(empty)").splitlines()
-    return "\n".join(lines[-TAIL_LINES:])
+    return "\n".join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:]
 
 
 @contextmanager
@@ -133,7 +134,8 @@ def _output_to(log: Path) -> Iterator[None]:
         for stream in before:
             os.dup2(file.fileno(), stream)
     try:
-        yield
+        with kept_short(log):
+            yield
     except Exception:
         with suppress(OSError):
             traceback.print_exc()

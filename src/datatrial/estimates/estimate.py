@@ -15,7 +15,7 @@ from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize, data_
 from datatrial.estimates.devices import Device
 from datatrial.estimates.policies import Policy, cached, policy_of
 from datatrial.estimates.scoring import answering_estimate, scoring_estimate
-from datatrial.estimates.training import from_scratch_estimate, reference_estimate, stage_estimate
+from datatrial.estimates.training import Trained, from_scratch_estimate, reference_estimate, stage_estimate
 from datatrial.evaluation._base import Benchmark
 from datatrial.hub import HubExternal
 from datatrial.models._base import Model
@@ -89,7 +89,9 @@ class Estimates:
         self.plan, self.store, self.device = plan, store, device
         self._audits = {step.inputs["data"].digest: step for step in plan.audits.values()}
         self._policies: dict[str, Policy] = {}
+        self._data: dict[str, DataSize] = {}
         self._sizes: dict[str, BenchmarkSize] = {}
+        self._trained: dict[tuple[str, Policy, DataSize], Trained] = {}
         self._scored: dict[tuple[str, Policy], StepEstimate] = {}
 
     @cached_property
@@ -107,7 +109,9 @@ class Estimates:
         return self._policies[below.digest]
 
     def data(self, step: Step) -> DataSize:
-        return data_size(step, self.store, self._audits.get(step.digest))
+        if step.digest not in self._data:
+            self._data[step.digest] = data_size(step, self.store, self._audits.get(step.digest))
+        return self._data[step.digest]
 
     def benchmark(self, step: Step) -> BenchmarkSize:
         """The size of a step's benchmark: the same for every policy that it scores."""
@@ -141,7 +145,7 @@ class Estimates:
         found: dict[str, float | None] = {}
         for step in self.plan.steps:
             for external in step.externals.values():
-                if not self.store.has(step) and _is_absent(external):
+                if _is_absent(external) and not self.store.has(step):
                     found[str(external)] = found.get(str(external)) or self._download(step)
         return [Download(repo, size) for repo, size in found.items()]
 
@@ -201,7 +205,10 @@ class Estimates:
 
     def _stage(self, task: Stage, step: Step) -> StepEstimate:
         policy, size = self.policy(step), self.data(step.inputs["data"])
-        found = stage_estimate(task, policy, size, self.device)
+        key = repr(task.model_copy(update={"seed": 0, "init_seed": None})), policy, size
+        if key not in self._trained:  # seeds take the same
+            self._trained[key] = stage_estimate(task, policy, size, self.device)
+        found = self._trained[key]
         return StepEstimate(
             "training",
             rows=size.rows,
