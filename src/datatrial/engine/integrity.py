@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from datatrial.engine.step import digest_of
-from datatrial.files import file_digest, write_at_once
+from datatrial.files import file_digest, leads_out, write_at_once
 from datatrial.records import read_json
 
 RUNS = "runs"  # a folder of a result with logs of its making: times are in them and in their names, so no checksums
@@ -69,11 +69,13 @@ def compare(folder: Path, identity: str) -> str:
     if digest_of(recipe) != identity:
         return "record.json is not what was written"
     for name, digest in files.items():
+        if leads_out(name):
+            return f"record.json names {name!r}, which is outside of the result"
+        if not (folder / name).is_file():  # nor a device, which may never end
+            return f"{name} is missing"
         try:
             if file_digest(folder / name) != digest:
                 return f"{name} is not what was written"
-        except FileNotFoundError:
-            return f"{name} is missing"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
     return ""

@@ -24,6 +24,7 @@ from datatrial.engine.log import shorten
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
+from datatrial.files import leads_out
 from datatrial.records import ModelRef, Runtime, read_json
 
 LOG_SECONDS = 10.0  # between two copies of the log of a step that runs
@@ -306,11 +307,6 @@ class RemoteStore(Store):
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 system.put_file(str(log), f"{base}/logs/{log.name}")
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name that a store gives leads out of the folder that it is for: whoever writes there chooses it."""
-    return name.startswith("/") or ".." in name.split("/")
 
 
 def _place_of(record: bytes) -> str:
