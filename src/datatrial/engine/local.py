@@ -18,7 +18,7 @@ from typing import Self, cast
 import psutil
 
 from datatrial import machine
-from datatrial.engine.schedule import Change, Event
+from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import Greeting, Reply, last_words
 from datatrial.errors import DatatrialError
@@ -44,6 +44,11 @@ class Here:
         """
         check_device(self.device)
         return ""
+
+    @property
+    def kind(self) -> str:
+        """What the device is: cpu, cuda or mps."""
+        return _devices(self.device)[0]
 
     @property
     def gpus(self) -> list[str]:
@@ -100,7 +105,10 @@ class LocalExecutor:
             begun, self.begun = self.begun, []
             return begun
         busy = {w.conn: w for w in self.workers if w.work is not None and w.conn is not None}
-        return [self._event(busy[cast("Connection[object, Reply]", conn)]) for conn in wait(list(busy))]
+        return [self._event(busy[cast("Connection[object, Reply]", conn)]) for conn in wait(list(busy), LOOK_SECONDS)]
+
+    def withdraw(self) -> Iterable[str]:
+        return ()  # what is submitted begins at once
 
     def _event(self, worker: "_Worker") -> Event:
         work, conn = worker.work, worker.conn

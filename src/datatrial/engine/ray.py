@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, Self, cast
 from datatrial.engine.local import ATTEMPTS, worker_environment
 from datatrial.engine.ray_machines import held_together, lacking_for, nodes, on_one_of
 from datatrial.engine.ray_node import Mailbox, Note, do
-from datatrial.engine.schedule import Change, Event
+from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import explain, last_words
 from datatrial.errors import DatatrialError
@@ -136,8 +137,8 @@ class RayExecutor:
         return replace(resources, gpus=gpus if self.device != "cpu" else 0.0, cpus=cpus)
 
     def wait(self) -> Iterable[Event]:
-        ray = _ray()
-        while not self.events:
+        ray, until = _ray(), time.monotonic() + LOOK_SECONDS
+        while not self.events and time.monotonic() < until:
             ready, _ = ray.wait(list(self.flights), num_returns=1, timeout=POLL_SECONDS)
             if ready:
                 ready, _ = ray.wait(list(self.flights), num_returns=len(self.flights), timeout=0)
@@ -147,6 +148,15 @@ class RayExecutor:
                 self._ended(ref, self.flights.pop(ref))
         events, self.events = self.events, []
         return events
+
+    def withdraw(self) -> Iterable[str]:
+        ray = _ray()
+        waiting = {ref: flight for ref, flight in self.flights.items() if not flight.node}
+        for ref, flight in waiting.items():
+            ray.cancel(ref, force=True)  # one that has begun by now, and could not say so yet, loses a moment's work
+            _let_go(flight)
+            del self.flights[ref]
+        return [flight.work.digest for flight in waiting.values()]
 
     def _read(self, note: Note) -> None:
         flying = (

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from datatrial.engine.board import Board, RemoteBoard
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work, file_digest
 from datatrial.errors import StoreError
@@ -80,6 +81,10 @@ class RemoteStore(Store):
             system.rm_file(probe)
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.url}: {error}; name another with --store") from error
+
+    @property
+    def board(self) -> Board:
+        return RemoteBoard(*self._files)
 
     def mark(self) -> str:
         return ""  # a URL means the same store everywhere
@@ -204,9 +209,13 @@ class RemoteStore(Store):
 
     def note_success(self, step: Step) -> None:
         self._listed.add(f"{step.key}/record.json")
+        self.note_start(step)
+
+    def note_start(self, step: Step) -> None:
         if self._failed(step) in self._listed:
             system, base = self._files
-            system.rm_file(f"{base}/{self._failed(step)}")
+            with suppress(FileNotFoundError):
+                system.rm_file(f"{base}/{self._failed(step)}")
             self._listed.discard(self._failed(step))
 
     def note_failure(self, step: Step, reason: str) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, Work
 
+LOOK_SECONDS = 1.0  # for which an executor waits before whoever runs the steps may look around
 Change = Literal["cached", "started", "held", "progress", "retried", "done", "failed", "skipped"]
 
 
@@ -34,7 +35,14 @@ class Executor(Protocol):
 
     def submit(self, work: Work) -> None: ...
     def wait(self) -> Iterable[Event]:
-        """Block until something happens to the submitted work: started, held, progress, retried, done or failed."""
+        """Block until something happens to the submitted work: started, held, progress, retried, done or failed.
+
+        After about `LOOK_SECONDS` in which nothing happens, it returns nothing.
+        """
+        ...
+
+    def withdraw(self) -> Iterable[str]:
+        """Take back the submitted work that has not begun: its digests."""
         ...
 
 
@@ -46,6 +54,7 @@ class Outcome:
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # with the reason
     skipped: dict[str, str] = field(default_factory=dict)  # an input failed: which
+    left: set[str] = field(default_factory=set)  # not begun, as the run was stopped
 
     @property
     def unfinished(self) -> dict[str, str]:
@@ -55,8 +64,31 @@ class Outcome:
 Listener = Callable[[Event, Step], None]
 
 
-def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listener) -> Outcome:
-    """Build every step below the goals that the store lacks; a failed step stops only what depends on it."""
+def all_of(*listeners: Listener) -> Listener:
+    """Tells each of these, one after the other."""
+
+    def tell(event: Event, step: Step) -> None:
+        for listen in listeners:
+            listen(event, step)
+
+    return tell
+
+
+def _go_on() -> bool:
+    return False
+
+
+def run(
+    goals: Sequence[Step],
+    store: Store,
+    executor: Executor,
+    listen: Listener,
+    look_around: Callable[[], bool] = _go_on,
+) -> Outcome:
+    """Build every step below the goals that the store lacks; a failed step stops only what depends on it.
+
+    look_around: called about every `LOOK_SECONDS`; once it returns true, no more steps begin.
+    """
     steps = {step.digest: step for step in upstream_first(*goals)}
     outcome = Outcome(cached={digest for digest, step in steps.items() if store.has(step)})
     missing = []
@@ -65,16 +97,18 @@ def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listene
             listen(Event("cached", digest), step)
         else:
             missing.append(step)
-    waiting = _Waiting(missing)
-    in_flight = 0
-    while waiting.ready or in_flight:
-        while waiting.ready and in_flight < executor.slots:
+    waiting = Waiting(missing)
+    in_flight, stopping = 0, look_around()
+    while in_flight or (waiting.ready and not stopping):
+        while waiting.ready and in_flight < executor.slots and not stopping:
             executor.submit(store.work(steps[waiting.most_urgent()]))
             in_flight += 1
         for event in executor.wait():
             step = steps[event.digest]
             listen(event, step)
-            if event.change == "done":
+            if event.change == "started":
+                store.note_start(step)
+            elif event.change == "done":
                 in_flight -= 1
                 outcome.done.add(event.digest)
                 store.note_success(step)
@@ -87,10 +121,15 @@ def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listene
                 for below in waiting.failed(event.digest):
                     outcome.skipped[below] = reason
                     listen(Event("skipped", below, reason), steps[below])
+        if look_around() and not stopping:
+            stopping, withdrawn = True, set(executor.withdraw())
+            in_flight -= len(withdrawn)
+            outcome.left |= withdrawn
+    outcome.left |= waiting.missing.keys() | {digest for _, _, digest in waiting.ready}
     return outcome
 
 
-class _Waiting:
+class Waiting:
     """Steps that have not begun: which of them have their inputs, and which of those is the most urgent."""
 
     def __init__(self, upstream_first: Sequence[Step]):
