@@ -16,7 +16,7 @@ from datatrial.cli import (
     reference,
     import_,
 )
-from datatrial.cli import compare
+from datatrial.cli import compare, gc
 from datatrial.cli._app import app
 
 __all__ = ["app"]
