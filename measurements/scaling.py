@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,10 +31,12 @@ from rich.console import Console
 
 import datatrial
 from datatrial.engine import schedule
+from datatrial.engine.live import About, registered
 from datatrial.engine.progress import ProgressDisplay
-from datatrial.engine.schedule import Event
+from datatrial.engine.schedule import Event, all_of
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, Work
+from datatrial.engine.time_left import TimeLeft
 from datatrial.records import Runtime
 
 SECONDS = {  # of a step of each kind, in the mean
@@ -90,10 +93,15 @@ class Threads:
             self.told.put(Event("done", work.digest))
 
     def wait(self) -> Iterable[Event]:
-        events = [self.told.get()]
-        while not self.told.empty():
-            events.append(self.told.get())
-        return events
+        with suppress(queue.Empty):
+            events = [self.told.get(timeout=schedule.LOOK_SECONDS)]
+            while not self.told.empty():
+                events.append(self.told.get())
+            return events
+        return ()
+
+    def withdraw(self) -> Iterable[str]:
+        return ()
 
 
 def study(arms: int, seeds: int, scale: float) -> list[Step]:
@@ -132,9 +140,13 @@ def measure(goals: list[Step], devices: int) -> dict[str, float]:
         store = Store(Path(folder))
         store.open()
         console = Console(file=(Path(folder) / "shown").open("w"), width=120)
-        display = ProgressDisplay(steps, store, devices, console)
         clock, processor = time.monotonic(), time.thread_time()
-        outcome = schedule.run(goals, store, executor, display)
+        # All that a run does besides: it reckons the time left, shows it, and tells other processes of itself.
+        time_left = TimeLeft(steps, store, devices, {step.digest: step.task.seconds for step in steps})
+        display = ProgressDisplay(time_left, store, console)
+        with registered(store.board, About("scaling"), steps, time_left) as presence:
+            told = all_of(time_left, presence, display)
+            outcome = schedule.run(goals, store, executor, told, presence.look_around)
         makespan, scheduler = time.monotonic() - clock, time.thread_time() - processor
     assert outcome.done == {step.digest for step in steps}
     busy, chain = sum(executor.took.values()), longest_chain(steps, executor.took)

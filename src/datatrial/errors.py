@@ -23,6 +23,14 @@ class StoreError(DatatrialError):
     """The store cannot be read or written."""
 
 
+class StoppedError(KeyboardInterrupt):
+    """A run that was asked to stop, after it had finished the steps at hand; what it finished is kept."""
+
+    def __init__(self, done: int, left: int):
+        super().__init__(f"stopped: {done} steps were done, {left} are left")
+        self.done, self.left = done, left
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong in a study file."""

@@ -32,7 +32,11 @@ def explanation(step: Step, store: Store) -> Iterator[str]:
         return
     if failure := store.failure(step):
         yield f"{step.label} failed when it was last tried: {failure}"
-        yield f"  its log: {store.log(step)}"
+        yield f"  its log: {store.log_place(step)}"
+    elif store.is_running(step):
+        yield f"{step.label} is being done now"
+    elif store.is_interrupted(step):
+        yield f"{step.label} was interrupted, and goes on from where it was with the next run"
     yield from _changes(step, store, "")
 
 

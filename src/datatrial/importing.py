@@ -10,12 +10,14 @@ from datatrial.component import did_you_mean
 from datatrial.effects import EvaluationRun
 from datatrial.engine import schedule
 from datatrial.engine.devices import slots
+from datatrial.engine.live import About, registered
 from datatrial.engine.local import LocalExecutor
 from datatrial.engine.remote import store_at
-from datatrial.engine.schedule import Listener
+from datatrial.engine.schedule import Listener, all_of
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from datatrial.errors import DataError
+from datatrial.engine.time_left import TimeLeft
+from datatrial.errors import DataError, StoppedError
 from datatrial.evaluation._logs import Logs
 from datatrial.externals import Lock, Resolver
 from datatrial.imported import Imported
@@ -118,9 +120,14 @@ class Import:
             self.report,
         ]
 
+    @cached_property
+    def time_left(self) -> TimeLeft:
+        """The time that is left, while it runs."""
+        return TimeLeft(self.steps, self.store, slots(None, "cpu"))
+
     @property
-    def slots(self) -> int:
-        return slots(None, "cpu")
+    def about(self) -> About:
+        return About("imported-results", overrides=tuple(source.folder for source in self.sources), what="import")
 
     @property
     def notes(self) -> list[str]:
@@ -152,11 +159,17 @@ class Import:
         Raises: DataError where a file cannot be read, or two arms were not asked the same.
         """
         self.store.open()
-        with LocalExecutor(self.store, None, "cpu") as executor:
+        with (
+            registered(self.store.board, self.about, self.steps, self.time_left) as presence,
+            LocalExecutor(self.store, None, "cpu") as executor,
+        ):
+            told = all_of(self.time_left, presence, listen)
             for goals in (list(self.runs.values()), [self.report]):
-                outcome = schedule.run(goals, self.store, executor, listen)
+                outcome = schedule.run(goals, self.store, executor, told, presence.look_around)
                 if outcome.failed:
                     raise DataError("\n".join(outcome.failed.values()))
+                if outcome.left:
+                    raise StoppedError(len(outcome.done), len(outcome.left))
                 if self.report not in goals:
                     self._check()
         folder, contrasts = (self.store.path(step) for step in (self.report, self.report.inputs["contrasts"]))

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from datatrial.effects import EvaluationRun
 from datatrial.engine.step import Step, upstream_first
+from datatrial.engine.store import Store
 from datatrial.report.page import DriftRun, MissingRun, NamedInput, Report, ReportArm, ReportVariant, StageRun
 from datatrial.statistics.contrasts import Contrasts
 from datatrial.study import ArmStage, Study
@@ -74,6 +75,10 @@ class Plan:
             for step in upstream_first(*run.scores.values()):
                 users[step.digest][run.arm] = None
         return {digest: list(arms) for digest, arms in users.items()}
+
+    def unfinished(self, store: Store) -> dict[str, str]:
+        """Why the steps have no result that have none, by digest."""
+        return {step.digest: store.failure(step) or "not run yet" for step in self.steps if not store.has(step)}
 
     def summary(self, unfinished: Mapping[str, str], *, redact: bool = False) -> Step | None:
         """The report over the evaluations that finished; `unfinished` gives the reason for each digest that did not.

@@ -209,6 +209,7 @@ class Study(Settings):
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _file: YamlFile = PrivateAttr(default_factory=lambda: YamlFile({}, {}))
     _path: Path | None = PrivateAttr(default=None)
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> "Study":
@@ -216,9 +217,9 @@ class Study(Settings):
 
         Raises: StudyError with every problem found, each with its place, line and a suggestion.
         """
-        path = Path(path)
+        path, overrides = Path(path), tuple(overrides)
         study = cls.from_yaml(YamlFile.read(path).with_overrides(list(overrides)), path.absolute().parent)
-        study._path = path.absolute()
+        study._path, study._overrides = path.absolute(), overrides
         return study
 
     @classmethod
@@ -236,6 +237,11 @@ class Study(Settings):
     def path(self) -> Path | None:
         """The file that the study was read from, if any."""
         return self._path
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The overrides that it was read with."""
+        return self._overrides
 
     @property
     def origin(self) -> Path | None:

@@ -3,19 +3,23 @@
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from datatrial.component import Component, did_you_mean
 from datatrial.engine import schedule
+from datatrial.engine.live import About, registered
 from datatrial.engine.local import Here
 from datatrial.engine.ray import OnRay
 from datatrial.engine.remote import store_at
-from datatrial.engine.schedule import Event, Listener, Outcome
+from datatrial.engine.schedule import Event, Listener, Outcome, all_of
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
-from datatrial.errors import DatatrialError, Problem, StudyError
-from datatrial.estimates.devices import device_of
+from datatrial.engine.time_left import TimeLeft
+from datatrial.errors import DatatrialError, Problem, StoppedError, StudyError
+from datatrial.estimates.devices import Device, device_of
+from datatrial.estimates.expected import Expected, expected
 from datatrial.estimates.sharing import workers_per_gpu
 from datatrial.hub import HubExternal
 from datatrial.planner import DEFAULT_STORE, loaded, plan_of, resolver_of
@@ -39,8 +43,11 @@ class Trial:
     store: Store
     place: Here | OnRay
     dashboard: str = ""  # where a cluster shows its work
+    what: str = "run"  # or "audit"
+    found: frozenset[str] = frozenset()  # the digests whose results were there when it was made ready
+    times: Expected = field(default_factory=Expected)  # what its steps should take
 
-    @property
+    @cached_property
     def steps(self) -> list[Step]:
         """Every step, the summary's included, each after its inputs."""
         summary = self.plan.summary({})
@@ -51,13 +58,42 @@ class Trial:
         """How many steps run at once."""
         return self.place.slots
 
+    @property
+    def expected(self) -> dict[str, float | None]:
+        """Seconds that each step should take, by digest; None where that is not known."""
+        return self.times.seconds
+
+    @cached_property
+    def time_left(self) -> TimeLeft:
+        """The time that is left, while it runs."""
+        return TimeLeft(self.steps, self.store, self.slots, self.times.warm, self.times.absolute)
+
+    @property
+    def about(self) -> About:
+        study = self.plan.study
+        return About(study.name, str(study.path or ""), study.overrides, self.what)
+
     def run(self, listen: Listener = _ignore) -> Results:
-        """Do what the store lacks, then summarize what finished."""
-        with _sigterm_as_interrupt(), self.place.executor(self.store) as executor:
-            outcome = schedule.run(self.plan.goals, self.store, executor, listen)
-            summary = self.plan.summary(outcome.unfinished)
+        """Do what the store lacks, then summarize what finished.
+
+        Raises: StoppedError when it was asked to stop before all was done.
+        """
+        with (
+            _sigterm_as_interrupt(),
+            registered(self.store.board, self.about, self.steps, self.time_left) as presence,
+            self.place.executor(self.store, self.expected) as executor,
+        ):
+            if any(step.digest in self.found and not self.store.has(step) for step in self.plan.steps):
+                _fetch(self.plan, self.store)  # somebody removed a result meanwhile
+            told = all_of(self.time_left, presence, listen)
+            outcome = schedule.run(self.plan.goals, self.store, executor, told, presence.look_around)
+            summary = self.plan.summary(outcome.unfinished) if not outcome.left else None
             if summary is not None:
-                outcome = _both(outcome, schedule.run([summary], self.store, executor, listen))
+                presence.needs(upstream_first(summary))
+                also = schedule.run([summary], self.store, executor, told, presence.look_around)
+                outcome = _both(outcome, also)
+        if outcome.left:
+            raise StoppedError(len(outcome.done), len(outcome.left))
         return Results(self.plan, self.store, summary, outcome)
 
 
@@ -128,14 +164,29 @@ def prepare_audits(
         raise StudyError([Problem(f"data.{name}", message, did_you_mean(name, known)) for name in unknown])
     audits = {name: step for name, step in plan.audits.items() if name in (names or plan.audits)}
     plan = replace(plan, runs=(), reward_models={}, audits=audits)
-    return _ready(plan, kept, _sized(Here(jobs, device), plan))
+    return _ready(plan, kept, _sized(Here(jobs, device), plan), "audit")
 
 
-def _ready(plan: Plan, kept: Store, place: Here | OnRay) -> Trial:
+def _ready(plan: Plan, kept: Store, place: Here | OnRay, what: str = "run") -> Trial:
     kept.open()
     dashboard = place.check()
     _fetch(plan, kept)
-    return Trial(plan, kept, place, dashboard)
+    found = frozenset(step.digest for step in plan.steps if kept.has(step))
+    return Trial(plan, kept, place, dashboard, what, found, _expected(plan, kept, place))
+
+
+def _expected(plan: Plan, store: Store, place: Here | OnRay) -> Expected:
+    try:
+        return expected(plan, store, _device(place))
+    except Exception:  # whatever is odd about the study: that nobody knows how long it takes must not stop it
+        return Expected()
+
+
+def _device(place: Here | OnRay) -> Device | None:
+    """What a worker has, as far as it is in a table: the nodes of a cluster may be anything."""
+    if isinstance(place, OnRay):
+        return device_of("cpu") if place.device == "cpu" else None
+    return None if place.kind == "mps" else device_of("cpu" if place.kind == "cpu" else None)
 
 
 def _fetch(plan: Plan, store: Store) -> None:
@@ -196,8 +247,7 @@ def results_of(
     study = loaded(study, overrides)
     kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept))
-    unfinished = {step.digest: kept.failure(step) or "not run yet" for step in plan.steps if not kept.has(step)}
-    summary = plan.summary(unfinished, redact=redact)
+    summary = plan.summary(plan.unfinished(kept), redact=redact)
     outcome = Outcome()
     if summary is not None:
         kept.open()
@@ -208,7 +258,8 @@ def results_of(
 
 def _both(work: Outcome, summary: Outcome) -> Outcome:
     cached = work.cached | (summary.cached - work.done)
-    return Outcome(cached, work.done | summary.done, work.failed | summary.failed, work.skipped | summary.skipped)
+    failed, skipped = work.failed | summary.failed, work.skipped | summary.skipped
+    return Outcome(cached, work.done | summary.done, failed, skipped, work.left | summary.left)
 
 
 @contextmanager

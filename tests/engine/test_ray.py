@@ -21,7 +21,7 @@ from datatrial.records import Launch, Resources
 from datatrial.training.sft import Sft
 from datatrial.trial import prepare
 from tests import tiny
-from tests.engine.tasks import Fail, FailsElsewhere, Given, TrainedHere, Where, Write
+from tests.engine.tasks import Fail, FailsElsewhere, Given, Sleep, TrainedHere, Where, Write
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrial[ray]'")
 
@@ -91,6 +91,22 @@ def test_steps_make_the_same_results_as_in_workers_of_this_machine(cluster, stor
     changes = [change for change, label, _ in seen.events if label == "b"]
     assert (changes[0], changes[-1]) == ("started", "done")
     assert ("b", "texts") in seen.of("progress")
+
+
+def test_a_stopped_run_takes_back_what_no_node_has_begun(cluster, store, tmp_path):
+    steps = [Step(Sleep(4.0 + n / 100, str(tmp_path / f"began {n}")), label=str(n)) for n in range(7)]
+    started: set[str] = set()
+
+    def listen(event, step):
+        if event.change == "started":
+            started.add(step.digest)
+
+    with RayExecutor(store) as executor:
+        outcome = schedule.run(steps, store, executor, listen, lambda: len(started) >= 4)  # of as many cores
+    assert outcome.done == started
+    assert outcome.left == {step.digest for step in steps} - started
+    assert len(outcome.left) == 3
+    assert len(list(tmp_path.glob("began *"))) == 4
 
 
 def test_failures_are_told_as_by_a_local_worker_and_their_log_is_in_the_store(cluster, store, tmp_path):

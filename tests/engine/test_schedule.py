@@ -19,6 +19,9 @@ class InProcess:
         self.queue.append(work)
         assert len(self.queue) <= self.slots
 
+    def withdraw(self) -> Iterable[str]:
+        return ()
+
     def wait(self) -> Iterable[Event]:
         work = self.queue.pop(0)
         started = Event("started", work.digest)
@@ -101,3 +104,42 @@ def test_what_the_longest_chain_waits_for_comes_first(store):
     _, events = go(store, short, chain)
     started = [label for change, label in events if change == "started"]
     assert started.index("first") < started.index("short")
+
+
+def test_a_run_that_is_to_begin_no_more_finishes_what_it_is_at_and_says_what_is_left(store):
+    first, second = Step(Write("a"), label="a"), Step(Write("b"), label="b")
+    below, alone = Step(Write("c"), {"x": first}, label="c"), Step(Write("d"), label="d")
+    asked = iter([False, True, True, True])
+    executor = InProcess(store, slots=2)
+    outcome = run([below, second, alone], store, executor, lambda event, step: None, lambda: next(asked))
+    assert outcome.done == {first.digest, second.digest}
+    assert outcome.left == {below.digest, alone.digest}
+    assert list(asked) == [True]  # it looked around to the end, as it may be asked to end at once
+
+
+def test_what_an_executor_has_not_begun_is_taken_back_when_no_more_is_to_begin(store):
+    class Queue(InProcess):
+        def withdraw(self) -> list[str]:
+            left, self.queue = [work.digest for work in self.queue], []
+            return left
+
+    steps = [Step(Write(text)) for text in "abc"]
+    asked = iter([False, True, True])
+    outcome = run(steps, store, Queue(store, slots=3), lambda event, step: None, lambda: next(asked))
+    assert (len(outcome.done), len(outcome.left)) == (1, 2)
+
+
+def test_a_step_that_is_tried_again_has_not_failed_any_more(store):
+    step = Step(Fail("data"))
+    go(store, step)
+    assert store.failure(step)
+
+    class Killed(InProcess):
+        def wait(self) -> Iterable[Event]:
+            if not self.queue:
+                raise KeyboardInterrupt
+            return [Event("started", self.queue.pop().digest)]
+
+    with pytest.raises(KeyboardInterrupt):
+        run([step], store, Killed(store), lambda event, step: None)
+    assert store.failure(step) is None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import polars as pl
 import pytest
 from trl import SFTTrainer
 
-from datatrial.records import CheckpointEvery, Runtime
+from datatrial.engine.step import Step
+from datatrial.engine.store import Store
+from datatrial.records import CheckpointEvery, Resources, Runtime
 from datatrial.training._base import Stage
 from datatrial.training._checkpoints import latest
 from datatrial.training.dpo import Dpo
@@ -23,6 +26,7 @@ from datatrial.training.orpo import Orpo
 from datatrial.training.reward import Reward
 from datatrial.training.sft import Sft
 from tests import tiny
+from tests.engine.tasks import Given
 from tests.training.test_parts import short_of_memory
 
 pytestmark = pytest.mark.slow
@@ -198,3 +202,26 @@ def test_after_sigkill_at_any_time_the_adapter_is_the_same(base: Path, tmp_path:
     run(Sft.model_validate(stage), out, scratch, {"policy": base, "data": data})
     assert tiny.adapter_bytes(whole) == tiny.adapter_bytes(out)
     assert (whole / "history.parquet").read_bytes() == (out / "history.parquet").read_bytes()
+
+
+def test_a_stage_goes_on_from_its_checkpoint_in_a_copy_of_the_store_elsewhere(base: Path, tmp_path: Path) -> None:
+    inputs = {"policy": Step(Given(base)), "data": Step(Given(tiny.demonstrations(tmp_path / "rows")))}
+    often = Resources(checkpoint_every=CheckpointEvery(steps=1))
+    step = Step(Sft.model_validate({**SETTINGS, "epochs": 2}), inputs, resources=often)
+    store = Store(tmp_path / "store")
+    store.open()
+    for below in inputs.values():
+        store.build(store.work(below), Runtime())
+    with pytest.raises(Killed):
+        store.build(store.work(step), Runtime(progress=killed_at(6)))
+    elsewhere = Store(shutil.copytree(store.root, tmp_path / "another disk" / "store"))
+    shutil.rmtree(store.root)
+    seen: list[float] = []
+
+    def progress(done: float, _: float, what: str) -> None:
+        if what == "training steps":
+            seen.append(done)
+
+    elsewhere.build(elsewhere.work(step), Runtime(progress=progress))
+    assert seen[0] == 6
+    assert elsewhere.has(step)

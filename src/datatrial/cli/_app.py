@@ -1,7 +1,7 @@
 """What the commands share: the app, their arguments, and how errors become messages and exit codes."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from datatrial.cli._console import SafeConsole
-from datatrial.errors import DatatrialError, StudyError
+from datatrial.errors import DatatrialError, StoppedError, StudyError
 
 if TYPE_CHECKING:
     from datatrial.engine.step import Step
@@ -67,6 +67,9 @@ def explained() -> Iterator[None]:
         raise typer.Exit(2) from error
     except DatatrialError as error:
         fail(str(error))
+    except StoppedError as error:
+        err.print(f"{error}: run the same command again to go on")
+        raise typer.Exit(130) from None
     except KeyboardInterrupt:
         err.print("interrupted; what was finished is kept: run the same command again to go on")
         raise typer.Exit(130) from None
@@ -86,10 +89,15 @@ def planned(study: Path, overrides: list[str] | None, store: str) -> "tuple[Plan
     return planner.plan(study, store, overrides or ()), store_at(store)
 
 
-def state(store: "Store", step: "Step") -> Literal["done", "running", "failed", "new"]:
-    """What the store has of a step."""
+State = Literal["done", "running", "interrupted", "failed", "new"]
+
+
+def state(store: "Store", step: "Step", running: Collection[str] = ()) -> State:
+    """What the store has of a step; `running` are digests of steps that live runs say they are at."""
     if store.has(step):
         return "done"
-    if store.is_running(step):
+    if step.digest in running or store.is_running(step):
         return "running"
-    return "failed" if store.failure(step) else "new"
+    if store.failure(step):
+        return "failed"
+    return "interrupted" if store.is_interrupted(step) else "new"

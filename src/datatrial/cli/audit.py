@@ -41,7 +41,7 @@ def audit(
     wanted = [name for name in names or () if "=" not in name]
     with explained():
         trial = prepare_audits(study, store, wanted, overrides=overrides, jobs=jobs, device=device)
-        with ProgressDisplay(trial.steps, trial.store, trial.slots, err) as display:
+        with ProgressDisplay(trial.time_left, trial.store, err) as display:
             results = trial.run(display)
     if as_json:
         found = {name: {kind: asdict(a) for kind, a in audits.items()} for name, audits in results.audits.items()}

@@ -18,14 +18,13 @@ import psutil
 
 from datatrial.engine.devices import check_device, devices, slots
 from datatrial.engine.log import shorten
-from datatrial.engine.progress import clock
-from datatrial.engine.schedule import Change, Event
+from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
 from datatrial.engine.store import Store, Work
+from datatrial.engine.time_left import clock
 from datatrial.engine.worker import SHOW_WHERE, Greeting, Reply, last_words
 
 Expected = Mapping[str, float | None]  # seconds that steps take, by their digests, as far as the plan can tell
 ATTEMPTS = 2  # of a step whose worker died
-LOOK_SECONDS = 1.0  # between two looks at workers that say nothing
 QUIET_SECONDS = 3600.0  # for which a step may say nothing, at least: loading a large model over a network is silent
 TIMES_EXPECTED = 3.0  # or so many times what the plan reckons it takes in all
 TIMES_BUSY = 10.0  # and so many times as long while it computes: not all that computes tells how far it is
@@ -48,6 +47,11 @@ class Here:
         """
         check_device(self.device)
         return ""
+
+    @property
+    def kind(self) -> str:
+        """What the device is: cpu, cuda or mps."""
+        return devices(self.device)[0]
 
     @property
     def gpus(self) -> list[str]:
@@ -130,6 +134,9 @@ class LocalExecutor:
         assert worker.work is not None
         worker.kill()
         return self._dead(worker, worker.work, f"its worker said nothing for {clock(limit)} and was ended")
+
+    def withdraw(self) -> Iterable[str]:
+        return ()  # what is submitted begins at once
 
     def _event(self, worker: "_Worker") -> Event:
         work, conn = worker.work, worker.conn

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
-from datatrial.engine.local import ATTEMPTS, LOOK_SECONDS, TIMES_BUSY, Expected, quiet_seconds, worker_environment
+from datatrial.engine.local import ATTEMPTS, TIMES_BUSY, Expected, quiet_seconds, worker_environment
 from datatrial.engine.ray_machines import held_together, lacking_for, nodes, on_one_of
 from datatrial.engine.ray_node import Mailbox, Note, do
-from datatrial.engine.schedule import Change, Event
+from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import explain, last_words
 from datatrial.errors import DatatrialError
@@ -141,8 +141,7 @@ class RayExecutor:
         return replace(resources, gpus=gpus if self.device != "cpu" else 0.0, cpus=cpus)
 
     def wait(self) -> Iterable[Event]:
-        ray = _ray()
-        until = time.monotonic() + LOOK_SECONDS
+        ray, until = _ray(), time.monotonic() + LOOK_SECONDS
         while not self.events and time.monotonic() < until:
             ready, _ = ray.wait(list(self.flights), num_returns=1, timeout=POLL_SECONDS)
             if ready:
@@ -162,6 +161,15 @@ class RayExecutor:
             if flight.node and not flight.hung and time.monotonic() - flight.heard > limit:
                 self.flights[ref] = replace(flight, hung=True)
                 _ray().cancel(ref, force=True)
+
+    def withdraw(self) -> Iterable[str]:
+        ray = _ray()
+        waiting = {ref: flight for ref, flight in self.flights.items() if not flight.node}
+        for ref, flight in waiting.items():
+            ray.cancel(ref, force=True)  # one that has begun by now, and could not say so yet, loses a moment's work
+            _let_go(flight)
+            del self.flights[ref]
+        return [flight.work.digest for flight in waiting.values()]
 
     def _read(self, note: Note) -> None:
         flying = (

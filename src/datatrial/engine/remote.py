@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
+from datatrial.engine.board import Board, RemoteBoard
 from datatrial.engine.integrity import compare
 from datatrial.engine.log import shorten
 from datatrial.engine.step import Step
@@ -103,6 +104,10 @@ class RemoteStore(Store):
 
     def check(self, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
         yield from ()  # a result is compared with its checksums when it is fetched
+
+    @property
+    def board(self) -> Board:
+        return RemoteBoard(*self._files)
 
     def mark(self) -> str:
         return ""  # a URL means the same store everywhere
@@ -246,9 +251,13 @@ class RemoteStore(Store):
 
     def note_success(self, step: Step) -> None:
         self._listed.add(f"{step.key}/record.json")
+        self.note_start(step)
+
+    def note_start(self, step: Step) -> None:
         if self._failed(step) in self._listed:
             system, base = self._files
-            system.rm_file(f"{base}/{self._failed(step)}")
+            with suppress(FileNotFoundError):
+                system.rm_file(f"{base}/{self._failed(step)}")
             self._listed.discard(self._failed(step))
 
     def note_failure(self, step: Step, reason: str) -> None:

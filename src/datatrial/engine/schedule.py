@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store, Work
 
+LOOK_SECONDS = 1.0  # for which an executor waits before whoever runs the steps may look around
 Change = Literal["damaged", "cached", "started", "held", "progress", "retried", "done", "failed", "skipped"]
 
 
@@ -38,8 +39,12 @@ class Executor(Protocol):
     def wait(self) -> Iterable[Event]:
         """What happened to the submitted work: started, held, progress, retried, done or failed.
 
-        Waits a while for something to happen.
+        After about `LOOK_SECONDS` in which nothing happens, it returns nothing.
         """
+        ...
+
+    def withdraw(self) -> Iterable[str]:
+        """Take back the submitted work that has not begun: its digests."""
         ...
 
 
@@ -51,6 +56,7 @@ class Outcome:
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # with the reason
     skipped: dict[str, str] = field(default_factory=dict)  # an input failed: which
+    left: set[str] = field(default_factory=set)  # not begun, as the run was stopped
 
     @property
     def unfinished(self) -> dict[str, str]:
@@ -60,18 +66,41 @@ class Outcome:
 Listener = Callable[[Event, Step], None]
 
 
-def run(goals: Sequence[Step], store: Store, executor: Executor, listen: Listener) -> Outcome:
+def all_of(*listeners: Listener) -> Listener:
+    """Tells each of these, one after the other."""
+
+    def tell(event: Event, step: Step) -> None:
+        for listen in listeners:
+            listen(event, step)
+
+    return tell
+
+
+def _go_on() -> bool:
+    return False
+
+
+def run(
+    goals: Sequence[Step],
+    store: Store,
+    executor: Executor,
+    listen: Listener,
+    look_around: Callable[[], bool] = _go_on,
+) -> Outcome:
     """Build every step below the goals that the store lacks; a failed step stops only what depends on it.
 
     A result that is not what was written counts as lacking.
+
+    look_around: called about every `LOOK_SECONDS`; once it returns true, no more steps begin.
     """
     steps = {step.digest: step for step in upstream_first(*goals)}
     outcome = Outcome(cached=_sound(steps, store, listen))
-    waiting = _Waiting([step for digest, step in steps.items() if digest not in outcome.cached])
+    waiting = Waiting([step for digest, step in steps.items() if digest not in outcome.cached])
     try:
-        _go_through(waiting, steps, outcome, store, executor, listen)
+        _go_through(waiting, steps, outcome, store, executor, listen, look_around)
     finally:
         store.integrity.keep()
+    outcome.left |= waiting.missing.keys() | {digest for _, _, digest in waiting.ready}
     return outcome
 
 
@@ -87,17 +116,25 @@ def _sound(steps: Mapping[str, Step], store: Store, listen: Listener) -> set[str
 
 
 def _go_through(
-    waiting: "_Waiting", steps: Mapping[str, Step], outcome: Outcome, store: Store, executor: Executor, listen: Listener
+    waiting: "Waiting",
+    steps: Mapping[str, Step],
+    outcome: Outcome,
+    store: Store,
+    executor: Executor,
+    listen: Listener,
+    look_around: Callable[[], bool],
 ) -> None:
-    in_flight = 0
-    while waiting.ready or in_flight:
-        while waiting.ready and in_flight < executor.slots:
+    in_flight, stopping = 0, look_around()
+    while in_flight or (waiting.ready and not stopping):
+        while waiting.ready and in_flight < executor.slots and not stopping:
             executor.submit(store.work(steps[waiting.most_urgent()]))
             in_flight += 1
         for event in executor.wait():
             step = steps[event.digest]
             listen(event, step)
-            if event.change == "done":
+            if event.change == "started":
+                store.note_start(step)
+            elif event.change == "done":
                 in_flight -= 1
                 outcome.done.add(event.digest)
                 store.note_success(step)
@@ -110,9 +147,13 @@ def _go_through(
                 for below in waiting.failed(event.digest):
                     outcome.skipped[below] = reason
                     listen(Event("skipped", below, reason), steps[below])
+        if look_around() and not stopping:
+            stopping, withdrawn = True, set(executor.withdraw())
+            in_flight -= len(withdrawn)
+            outcome.left |= withdrawn
 
 
-class _Waiting:
+class Waiting:
     """Steps that have not begun: which of them have their inputs, and which of those is the most urgent."""
 
     def __init__(self, upstream_first: Sequence[Step]):

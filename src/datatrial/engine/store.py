@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from datatrial.engine.board import Board
 from datatrial.engine.environment import environment, memory_peak, reset_memory_peak
 from datatrial.engine.integrity import RUNS, Integrity
 from datatrial.engine.step import External, Step, Task
@@ -53,7 +54,8 @@ class Work:
 
 class Store:
     """Where results live. Folders beside the kinds: `logs/` of steps, `locks/`, `cache/`, which may be deleted,
-    `scratch/`, which holds what steps that were interrupted go on from, and `damaged/`, results that were set aside.
+    `scratch/`, which holds what steps that were interrupted go on from, `live/` and `studies/`, what runs tell of
+    themselves, and `damaged/`, results that were set aside.
     """
 
     def __init__(self, root: Path):
@@ -113,6 +115,11 @@ class Store:
     def __str__(self) -> str:
         return str(self.root)
 
+    @property
+    def board(self) -> Board:
+        """Where runs leave each other word."""
+        return Board(self.root)
+
     def mark(self) -> str:
         """Leave a mark by which another machine can tell that it sees this very store."""
         mark = f"seen-{uuid4().hex}"
@@ -168,6 +175,10 @@ class Store:
         shutil.rmtree(self.root / step.key, ignore_errors=True)
         shutil.rmtree(self._scratch(step), ignore_errors=True)
 
+    def note_start(self, step: Step) -> None:
+        """Take note that the step is tried: why it failed before is no news any more."""
+        self.log(step).with_suffix(".failed").unlink(missing_ok=True)
+
     def note_failure(self, step: Step, reason: str) -> None:
         """Remember why the step failed last, for `failure`."""
         with suppress(OSError):  # a full disk may be why it failed
@@ -183,6 +194,10 @@ class Store:
         """Why the step failed when it was last tried; None if it did not."""
         note = self.log(step).with_suffix(".failed")
         return note.read_text() if note.exists() and not self.has(step) else None
+
+    def is_interrupted(self, step: Step) -> bool:
+        """Whether the step was begun, and has something to go on from."""
+        return not self.has(step) and any(path.is_file() for path in self._scratch(step).rglob("*"))
 
     def is_running(self, step: Step) -> bool:
         """Whether some process is building the step now."""

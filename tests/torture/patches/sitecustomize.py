@@ -43,11 +43,11 @@ def last_comes_first() -> None:
     """Of what could begin, that begins which would be the last to."""
     from datatrial.engine import schedule
 
-    def most_urgent(self: schedule._Waiting) -> str:
+    def most_urgent(self: schedule.Waiting) -> str:
         self.ready.sort()
         return self.ready.pop()[2]
 
-    schedule._Waiting.most_urgent = most_urgent  # type: ignore[method-assign]
+    schedule.Waiting.most_urgent = most_urgent  # type: ignore[method-assign]
 
 
 def an_eighth_at_a_time() -> None:
