@@ -98,8 +98,12 @@ class Store:
 
         Raises: StoreError when it was written by a later version that writes another format.
         """
-        with suppress(FileNotFoundError):
+        try:
             self._check_format((self.root / "store.json").read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return  # no store yet
+        except OSError as error:
+            raise StoreError(f"cannot read the store {self.root}: {error.strerror}") from error
 
     def _check_format(self, text: bytes) -> None:
         try:

@@ -26,6 +26,7 @@ from datatrial.shapes import shape_of
 from datatrial.training._at_once import AtOnce, at_once
 from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE
 from datatrial.training._checkpoints import Checkpoints
+from datatrial.training._dropout import drop_by_token
 from datatrial.training._parts import InParts
 from datatrial.training._sharded import Weights, refuse_lone_head, sharding, whole_weights
 
@@ -171,6 +172,7 @@ def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> No
             parameter.data = parameter.data.float()
     trainer.tokens_at_once = fitting_at_once(stage, ref, runtime).tokens
     trainer.remove_callback(PrinterCallback)
+    drop_by_token(trainer)
     checkpoints = Checkpoints(trainer, runtime.checkpoint_every)
     trainer.add_callback(checkpoints)
     trainer.add_callback(Watch(stage, runtime.progress))

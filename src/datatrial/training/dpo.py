@@ -19,7 +19,7 @@ class Dpo(ComparisonStage):
     some of the rows.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     has_reference: ClassVar[bool] = True
 
     learning_rate: float = Field(5e-6, gt=0)

@@ -26,6 +26,8 @@ class Grpo(Stage):
     from answers several times, a run that was interrupted ends as a good one, but not as the very same.
     """
 
+    version: ClassVar[int] = 2
+
     forms: ClassVar[tuple[Form, ...]] = ("demonstrations", "comparisons")
     goes_in_parts: ClassVar[bool] = False
     tells_by_loss: ClassVar[bool] = False

@@ -21,7 +21,7 @@ class Kto(ComparisonStage):
     own. What the reference says of these pairs depends on the order, so it is asked within the stage, beforehand.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     has_reference: ClassVar[bool] = True
     texts: ClassVar[int] = 1
     examples_of_a_row: ClassVar[int] = 2

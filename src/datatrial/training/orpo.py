@@ -18,7 +18,7 @@ class Orpo(ComparisonStage):
     odds are of answers alone, by their mean log-likelihood a token.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     learning_rate: float = Field(8e-6, gt=0)
     beta: float = Field(0.1, gt=0)  # how much the odds count beside the likelihood: λ in the paper

@@ -20,7 +20,7 @@ class Reward(ComparisonStage):
     and `reward_mean` and `reward_std` over the held-out answers; all are null where nothing is held out.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     learns_tokens: ClassVar[bool] = False
 
     learning_rate: float = Field(1e-4, gt=0)

@@ -28,7 +28,7 @@ class Sft(Stage):
     each alone.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     forms: ClassVar[tuple[Form, ...]] = ("demonstrations", "comparisons")
 
     learning_rate: float = Field(1e-4, gt=0)
