@@ -24,6 +24,7 @@ from tests import tiny
 from tests.training.every_step import SavedEveryStep
 
 SETTINGS: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 4, "max_length": 64, "held_out": 0.25, "epochs": 2}
+SETTINGS["lora"] = {"dropout": 0.1}
 IN_TWO = Launch(2)
 
 
