@@ -22,6 +22,7 @@ from datatrial.engine.schedule import Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import Greeting, Reply, last_words
 from datatrial.errors import DatatrialError
+from datatrial.redaction import redact_file
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ATTEMPTS = 2  # of a step whose worker died
@@ -88,6 +89,7 @@ class LocalExecutor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for worker in self.workers:
             worker.stop()
+        redact_file(_log_of_workers(self.store))
 
     def submit(self, work: Work) -> None:
         worker = next(w for w in self.workers if w.work is None)
@@ -121,6 +123,7 @@ class LocalExecutor:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
+        redact_file(self.store.log(work))
         self.store.keep_log(work)
         words = last_words(self.store.read_log(work), _log_of_workers(self.store).read_text(errors="replace"))
         return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{words}")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from datatrial.errors import DatatrialError
 from datatrial.records import Others, Runtime, seldom
+from datatrial.redaction import redact_file, redacted
 
 if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
@@ -101,18 +102,21 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"no access to {error.filename or 'the store'}: {error.strerror}"
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"
+    return redacted(f"{type(error).__name__}: {first_line}")
 
 
 def last_words(*logs: str) -> str:
     """The last lines of the first of these logs in which anything stands."""
     lines = next((log.strip() for log in logs if log.strip()), "(empty)").splitlines()
-    return "\n".join(lines[-TAIL_LINES:])
+    return redacted("\n".join(lines[-TAIL_LINES:]))
 
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Send everything that this process prints, C code included, to the end of the step's log."""
+    """Send everything that this process prints, C code included, to the end of the step's log.
+
+    Secrets are taken out at the end: what writes past Python, or dies, must leave its words there first.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     before = {stream: os.dup(stream) for stream in (1, 2)}
@@ -127,6 +131,7 @@ def _output_to(log: Path) -> Iterator[None]:
         for stream, saved in before.items():
             os.dup2(saved, stream)
             os.close(saved)
+        redact_file(log)
 
 
 def _leave_with_parent(parent: int) -> None:
