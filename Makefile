@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check audit format clean
 
 demo: $(READY)
 	$(BIN)/datatrial run studies/quickstart.yaml
@@ -18,6 +18,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/kinds.py check
+
+# Says so, and does not fail, where no service of advisories can be reached.
+audit: $(READY)
+	$(BIN)/python tools/audit.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
