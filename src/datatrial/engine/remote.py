@@ -21,6 +21,7 @@ from filelock import FileLock
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work, file_digest
 from datatrial.errors import StoreError
+from datatrial.names import leads_out
 from datatrial.records import ModelRef, Runtime, read_json
 from datatrial.redaction import redacted
 
@@ -265,11 +266,6 @@ class RemoteStore(Store):
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 text = redacted(log.read_bytes().decode(errors="surrogateescape"))
                 system.pipe_file(f"{base}/logs/{log.name}", text.encode(errors="surrogateescape"))
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name that a store gives leads out of the folder that it is for: whoever writes there chooses it."""
-    return name.startswith("/") or ".." in name.split("/")
 
 
 def _place_of(record: bytes) -> str:
