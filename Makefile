@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test torture check format clean
+.PHONY: demo test torture check audit format clean
 
 SHARE ?= 1
 
@@ -24,6 +24,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/kinds.py check
+
+# Says so, and does not fail, where no service of advisories can be reached.
+audit: $(READY)
+	$(BIN)/python tools/audit.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -204,3 +204,13 @@ def test_what_stops_a_download_is_named_with_a_way_out(hub, monkeypatch, error, 
     hub.add("moon/tales", FILES)
     monkeypatch.setattr(file_download, "http_get", stop)
     assert message in failure(fetched)
+
+
+def test_a_hub_that_lists_files_elsewhere_is_not_followed(hub, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    hub.add("moon/tales", {"../../../../mine.txt": b"theirs, and of another size", "a.txt": b"a"})
+    external = resolved(HubFiles("moon/tales", patterns=("*.txt",)))
+    for work in (external.files, external.fetch):
+        assert "lists a file outside of itself: '../../../../mine.txt'" in failure(work)
+    assert mine.read_text() == "mine"

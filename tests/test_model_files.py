@@ -196,6 +196,43 @@ def test_a_chat_template_runs_in_a_sandbox(copied: Path, witness: Path) -> None:
 
 
 @pytest.mark.slow
+def test_weights_have_the_permissions_that_the_umask_gives(base: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from datatrial.training._run import write_adapter, write_weights
+
+    (tmp_path / "plain").touch()
+    assert {file.stat().st_mode for file in (base / "weights").iterdir()} == {(tmp_path / "plain").stat().st_mode}
+    model, _ = policies.load_policy(base, "cpu")
+    before = os.umask(0o027)
+    try:
+        write_weights(model, Path(ModelRef.read(base).weights), tmp_path / "whole")
+        write_adapter(get_peft_model(model, LoraConfig(target_modules=["q_proj"])), tmp_path / "adapter")
+    finally:
+        os.umask(before)
+    folders = (tmp_path / "whole", tmp_path / "adapter")
+    files = [file for folder in folders for file in folder.iterdir()]
+    assert {"model.safetensors", "adapter_model.safetensors"} <= {file.name for file in files}
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o640"}
+
+
+def test_the_kept_index_of_tasks_has_the_permissions_that_the_umask_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datatrial.evaluation import _stock
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_stock, "_yaml_files", lambda _: iter(()))
+    before = os.umask(0o022)
+    try:
+        _stock._read_index.__wrapped__()
+    finally:
+        os.umask(before)
+    [kept] = (tmp_path / "datatrial").iterdir()
+    assert oct(kept.stat().st_mode & 0o777) == "0o644"
+
+
+@pytest.mark.slow
 def test_lm_eval_cannot_have_us_run_the_code_of_a_model(base: Path) -> None:
     from datatrial.likelihood.harness import DatatrialLM
 

@@ -14,6 +14,7 @@ from datatrial.invalid import invalid
 from datatrial.models.hub import Hub
 from datatrial.plain_yaml import Place, written
 from datatrial.records import LocalFiles
+from datatrial.redaction import is_secret
 from datatrial.resources import Launching, Needed
 from datatrial.statistics.endpoints import CAPABILITY, is_of
 from datatrial.study import Study, Sweep, stage_fields
@@ -32,7 +33,7 @@ def problems_of(file: YamlFile, folder: Path) -> list[Problem]:
     found = [*invalid(lambda: Study.model_validate(file.values, context=context), file.values, ())]
     found += [*checks.unusable(), *checks.starts(), *checks.stages(), *checks.references(), *checks.order()]
     found += [*checks.titles(), *checks.contrasts(), *checks.sweeps(), *checks.processes()]
-    found += [*checks.repeated(), *checks.assumptions()]
+    found += [*checks.repeated(), *checks.assumptions(), *_secrets(file.values, ())]
     first = {(written(place), message): place for place, message in found}  # each problem once
     problems = [Problem(text, message, line=file.line(place)) for (text, message), place in first.items()]
     return sorted(problems, key=lambda p: p.line or 0)
@@ -215,6 +216,18 @@ class _Checks(Parts):
         for place in mapping(self.values.get("assumptions")):
             if value_at(self.values, place) is ABSENT:
                 yield ("assumptions", place), "the study sets nothing there; name a setting such as training.sft.epochs"
+
+
+def _secrets(value: Any, place: Place) -> Iterator[Found]:
+    """Settings that are secret, or hold one: a study is part of its report, and of what others are given."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _secrets(below, (*place, name))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _secrets(below, (*place, number))
+    elif isinstance(value, str) and is_secret(str(place[-1]) if place else "", value):
+        yield place, "holds a secret, which would be shown in the report: take it out, and set it in the environment"
 
 
 def _picked(kind: str) -> str:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
+from datatrial.names import problem_with_name, problem_with_title
 from datatrial.records import Needs, PartOfStudy
 
 T = TypeVar("T")
@@ -44,6 +45,27 @@ def beside_the_study(path: Path, info: ValidationInfo) -> Path:
 
 LocalPath = Annotated[Path, AfterValidator(beside_the_study)]
 """A path in a study; a relative one is relative to the study file. Exclude it from the identity: contents count."""
+
+
+def _named(name: str) -> str:
+    return _fit(name, problem_with_name(name))
+
+
+def _titled(title: str) -> str:
+    # A group's endpoint is called `title/group`.
+    return _fit(title, problem_with_title(title) or ("should have no /" if "/" in title else ""))
+
+
+def _fit(name: str, problem: str) -> str:
+    if problem:
+        raise PydanticCustomError("name", "{problem}", {"problem": problem})
+    return name
+
+
+Name = Annotated[str, AfterValidator(_named)]
+"""What a study, a data set or an arm is called."""
+Title = Annotated[str, AfterValidator(_titled)]
+"""What a benchmark is called in tables; empty where the study does not say."""
 
 
 def not_set(value: object) -> bool:

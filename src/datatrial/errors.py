@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+from datatrial.redaction import redacted
+
 
 class DatatrialError(Exception):
-    """An error whose message names the place and the fix; shown to people without a traceback."""
+    """An error whose message names the place and the fix; shown to people without a traceback, and without secrets."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(redacted(message))
 
 
 class DataError(DatatrialError):
@@ -43,7 +48,7 @@ class Problem:
     def __str__(self) -> str:
         where = [f"line {self.line}"] if self.line else []
         where += [self.place] if self.place else []
-        return ": ".join([*where, self.message]) + (f"; {self.suggestion}" if self.suggestion else "")
+        return redacted(": ".join([*where, self.message]) + (f"; {self.suggestion}" if self.suggestion else ""))
 
 
 class StudyError(DatatrialError):

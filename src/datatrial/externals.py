@@ -17,6 +17,7 @@ from pathlib import Path
 from datatrial.errors import DataError
 from datatrial.files import file_digest, write_at_once
 from datatrial.hub import HubExternal
+from datatrial.names import leads_out
 from datatrial.records import HubFiles, LocalFiles, Needs, WebFile, read_json
 from datatrial.web import WebExternal, digest_of
 
@@ -131,7 +132,7 @@ class Resolver:
 
         Raises: DataError for a name that would lead elsewhere.
         """
-        if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+        if leads_out(name) or {"", "."} & set(name.split("/")):
             raise DataError(f"{name!r} is no repository of the hub: it should be org/name")
         return self.hub_root / name if self.hub_root else None
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from rich.filesize import decimal
 
-from datatrial.engine.remote import store_at
+from datatrial.engine.remote import RemoteStore, store_at
 from datatrial.engine.step import External
 from datatrial.engine.store import Store
 from datatrial.errors import DataError, Problem, StudyError
@@ -81,7 +81,8 @@ class Fetch:
         Raises: DataError when that process dies.
         """
         expected = {part.externals[0].key: part.files for part in self.parts if part.externals}
-        question = Question(str(self.study), list(self.overrides), str(self.store), expected)
+        store = self.store.url if isinstance(self.store, RemoteStore) else str(self.store)
+        question = Question(str(self.study), list(self.overrides), store, expected)
         with tempfile.TemporaryDirectory() as folder:
             asked, answer = Path(folder, "question.json"), Path(folder, "answer.json")
             asked.write_text(json.dumps(asdict(question)))

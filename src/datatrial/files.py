@@ -43,8 +43,3 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name that a store gives leads out of the folder that it is for: whoever writes there chooses it."""
-    return name.startswith("/") or ".." in name.split("/")

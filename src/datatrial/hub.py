@@ -9,6 +9,7 @@ from typing import Any
 
 from datatrial.errors import DataError
 from datatrial.hub_errors import Wanted, explained, not_cached
+from datatrial.names import leads_out
 
 Listen = Callable[[int], None]  # bytes that came since it was called last
 
@@ -153,6 +154,8 @@ class HubExternal(Wanted):
                 f"the {self.what} at commit {self.commit} has no {_some(lacking)}; it has {_some(sorted(listed))}: it "
                 f"is laid out otherwise than expected. {self._other_commit()}"
             )
+        if outside := [name for name in found if leads_out(name)]:
+            raise DataError(f"the {self.what} at commit {self.commit} lists a file outside of itself: {outside[0]!r}")
         return {name: listed[name] for name in found}
 
     def _other_commit(self) -> str:

@@ -55,8 +55,8 @@ class Source:
         numbered = bool(colon) and seed.isdecimal() and not Path(rest).is_dir()
         named = folder if numbered else rest
         arm = name or Path(named).absolute().name
-        if problem := problem_with_name(arm):
-            raise DataError(f"{text}: {arm!r} is no name for an arm, which {problem}; give one: name={rest}")
+        if why := problem_with_name(arm):
+            raise DataError(f"{text}: {arm!r} is no name for an arm, which {why}; give one: name={rest}")
         return cls(arm, int(seed) if numbered else None, named, Logs.read(Path(named).absolute()))
 
     @property
@@ -256,9 +256,8 @@ def prepare(
     sources.sort(key=lambda source: source.arm != first)
     _check_seeds(sources)
     found = list(dict.fromkeys(name for source in sources for name in source.logs.benchmarks))
-    for name in found:
-        if problem := problem_with_title(name):
-            raise DataError(f"a benchmark of these results is called {name[:LONGEST]!r}: a name {problem}")
+    if unfit := [f"{name[:LONGEST]!r}: a name {why}" for name in found if (why := problem_with_title(name))]:
+        raise DataError(f"a benchmark of these results is called {unfit[0]}")
     kept, wished = tuple(name for name in found if name not in leave_out), _wished(metrics)
     for option, named, there in (("--leave-out", leave_out, found), ("--metric", wished, kept)):
         for name in named:

@@ -76,6 +76,17 @@ def mapping_in(file: Path) -> Mapping[str, Any]:
     return found
 
 
+def readable_by_umask(folder: Path) -> None:
+    """Give a folder's files the permissions that new files have: safetensors writes its own for the owner alone."""
+    plain = folder / ".plain"
+    plain.touch()
+    mode = plain.stat().st_mode
+    plain.unlink()
+    for file in folder.iterdir():
+        if file.is_file():
+            file.chmod(mode & 0o777)
+
+
 def _pickled(folder: Path, weights: str, pickles: list[str]) -> str:
     library = "transformers" if weights == WEIGHTS else "PEFT"
     some = ", ".join(pickles[:2]) + (f" and {len(pickles) - 2} more" if len(pickles) > 2 else "")

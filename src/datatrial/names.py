@@ -33,6 +33,11 @@ def problem_with_title(title: str) -> str:
     return "" if title == title.strip() else f"should neither begin nor end with a space (got {title!r})"
 
 
+def leads_out(path: str) -> bool:
+    """Whether a path that others chose, with `/` between its parts, leads out of the folder that it is for."""
+    return path.startswith("/") or ".." in path.split("/")
+
+
 def visible(text: str) -> str:
     """The text with escapes, such as `\\x1b`, for characters that could steer a terminal or hide and turn others."""
     if text.isprintable():

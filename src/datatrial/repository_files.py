@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from datatrial.errors import DataError
+from datatrial.names import leads_out
 
 _CARDS = ("README.md", ".huggingface.yaml")  # from which `datasets` reads which files are which split's
 
@@ -16,8 +17,7 @@ def refuse_files_elsewhere(folder: Path, repository: str) -> None:
     """Raises: DataError where a repository's `configs` name files that are not in it: on this disk, or at a URL."""
     for name in _CARDS:
         for place in _places(_header(folder / name).get("configs")):
-            path = PurePosixPath(place)
-            if path.is_absolute() or ".." in path.parts or "://" in place or "::" in place:
+            if leads_out(place) or "://" in place or "::" in place:
                 raise DataError(
                     f"{repository}: the configs in its {name} name {place!r}, which is outside of the repository and "
                     "is never read: name its data files yourself"

@@ -8,13 +8,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from pydantic_core import PydanticCustomError
 
 from datatrial.audits._base import Audit
-from datatrial.component import LocalPath, Settings, did_you_mean, invalid_at
+from datatrial.component import LocalPath, Name, Settings, did_you_mean, invalid_at
 from datatrial.data_set import DataSet
 from datatrial.errors import StudyError
 from datatrial.evaluation._base import Benchmark
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
-from datatrial.names import problem_with_name
 from datatrial.plain_yaml import Place
 from datatrial.prompts import PromptFormat
 from datatrial.report.wording import in_words
@@ -163,13 +162,6 @@ def _each_once(named: tuple[T, ...]) -> tuple[T, ...]:
     return named
 
 
-def _fit_for_a_name(name: str) -> str:
-    if problem := problem_with_name(name):
-        raise PydanticCustomError("name", "{problem}", {"problem": problem})
-    return name
-
-
-Name = Annotated[str, AfterValidator(_fit_for_a_name)]
 Endpoints = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what NumPy takes
 

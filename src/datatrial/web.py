@@ -11,6 +11,7 @@ from datatrial.errors import DataError
 from datatrial.files import file_digest
 from datatrial.hub_errors import NO_CONNECTION, disk_trouble
 from datatrial.records import WebFile
+from datatrial.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class WebExternal:
         return digest_of([(self.file.name, self.content)]) if self.content else f"{self.file.url}, not resolved yet"
 
     def __str__(self) -> str:
-        return f"{self.file.url} (content {self.content[:12]})" if self.content else self.file.url
+        return redacted(f"{self.file.url} (content {self.content[:12]})" if self.content else self.file.url)
 
     def ask(self) -> str:
         """Download the file into the cache; the SHA-256 of its content.

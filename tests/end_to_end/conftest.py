@@ -41,21 +41,37 @@ def tiny(tmp_path) -> Path:
     return path
 
 
+PLANTED = {  # secrets of the environment, which nothing that is written or shown may hold
+    "HF_TOKEN": "planted-of-the-hub",
+    "WANDB_API_KEY": "planted-of-a-tracker",
+    "AWS_SECRET_ACCESS_KEY": "planted-of-a-bucket",
+}
+
+
+def leaks(folder: Path) -> list[str]:
+    """The files below a folder that hold a planted secret, by whatever name."""
+    secrets = [value.encode() for value in PLANTED.values()]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [str(path) for path in files if any(secret in path.read_bytes() for secret in secrets)]
+
+
 @pytest.fixture
 def datatrial(tmp_path):
-    """Runs the command line in a process of its own, in a folder of its own."""
+    """Runs the command line in a process of its own, in a folder of its own, and looks for secrets in all it leaves."""
 
     def call(*args: object, expect: int = 0, **env: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [sys.executable, "-m", "datatrial.cli", *map(str, args)],
             cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200", **env},
+            env={**os.environ, **PLANTED, "COLUMNS": "200", **env},
             capture_output=True,
             text=True,
             timeout=280,
         )
         assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
+        assert not any(secret in done.stdout + done.stderr for secret in PLANTED.values())
         return done
 
-    return call
+    yield call
+    assert leaks(tmp_path) == []

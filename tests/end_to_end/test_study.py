@@ -47,6 +47,8 @@ def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatria
     assert "is done" in datatrial("explain", tiny, "sft careful, seed 1").stdout
     told = datatrial("explain", tiny, "sft careful, seed 1", "training.sft.learning_rate=0.01").stdout
     assert "learning_rate: 0.001 -> 0.01" in told
+    datatrial("export", tiny)
+    assert (tmp_path / "tiny-export" / "findings.json").exists()
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(tiny, tmp_path):

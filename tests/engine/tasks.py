@@ -63,6 +63,26 @@ class Fail:
 
 
 @dataclass(frozen=True)
+class Leak:
+    """Says a secret in every way: in Python, past it, from another process, and in an error; it may die of that."""
+
+    secret: str
+    dies: bool = False
+    kind: str = "leak"
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "dies": self.dies}
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        print(f"in Python {self.secret}", flush=True)
+        os.write(2, f"past it {self.secret}\n".encode())
+        os.system(f"echo elsewhere '{self.secret}'")
+        if self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError(f"401 for {self.secret}")
+
+
+@dataclass(frozen=True)
 class GoOn:
     """Notes its attempts in its scratch folder: the first fails, the second is killed, the third writes them down."""
 

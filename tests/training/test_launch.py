@@ -1,5 +1,6 @@
 """One stage in two processes: the same losses as one at the same batch."""
 
+import os
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from datatrial import resources
 from datatrial.errors import DivergedError, ModelError
 from datatrial.records import Launch, ModelRef, Runtime
 from datatrial.resources import Fsdp, Launching
-from datatrial.training import _parts
+from datatrial.training import _launch, _parts
 from datatrial.training._base import Stage
 from datatrial.training._checkpoints import latest
 from datatrial.training._sharded import refuse_lone_head, sharding
@@ -46,6 +47,32 @@ def assert_trained_alike(one: Path, two: Path, learning_rate: float) -> None:
     assert ours.keys() == theirs.keys()
     steps = tiny.summary(one)["steps"]
     assert all((ours[name] - theirs[name]).abs().mean() < 0.02 * steps * learning_rate for name in ours)
+
+
+def test_nobody_else_can_put_a_pickle_into_the_folder_that_processes_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+
+    class Ended:
+        returncode = 0
+
+        def __init__(self, *_: Any):
+            modes.append((tmp_path / _launch.FOLDER).stat().st_mode & 0o777)
+
+        def poll(self) -> int:
+            return 0
+
+        def terminate(self) -> None: ...
+        def wait(self) -> None: ...
+
+    monkeypatch.setattr(_launch.subprocess, "Popen", Ended)
+    before = os.umask(0)
+    try:
+        _launch.train_in_processes(Sft.model_validate(SETTINGS), {}, tmp_path, Runtime(scratch=tmp_path, launch=IN_TWO))
+    finally:
+        os.umask(before)
+    assert modes == [0o700]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A console whose output no text of others can steer."""
+"""A console whose output no text of others can steer, and which shows no secret."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from datatrial.names import visible
+from datatrial.redaction import redacted
 
 
 class SafeConsole(Console):
@@ -14,4 +15,4 @@ class SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             text, style, control = segment
-            yield segment if control else Segment(visible(text), style)
+            yield segment if control else Segment(visible(redacted(text)), style)

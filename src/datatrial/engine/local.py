@@ -22,6 +22,7 @@ from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
 from datatrial.engine.store import Store, Work
 from datatrial.engine.time_left import clock
 from datatrial.engine.worker import SHOW_WHERE, Greeting, Reply, last_words
+from datatrial.redaction import redact_file
 
 Expected = Mapping[str, float | None]  # seconds that steps take, by their digests, as far as the plan can tell
 ATTEMPTS = 2  # of a step whose worker died
@@ -105,6 +106,7 @@ class LocalExecutor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for worker in self.workers:
             worker.stop()
+        redact_file(_log_of_workers(self.store))
 
     def submit(self, work: Work) -> None:
         worker = next(w for w in self.workers if w.work is None)
@@ -158,6 +160,7 @@ class LocalExecutor:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
+        redact_file(self.store.log(work))
         self.store.keep_log(work)
         words = last_words(self.store.read_log(work), _log_of_workers(self.store).read_text(errors="replace"))
         return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{words}")

@@ -17,6 +17,7 @@ from datatrial.engine.store import Store, Work
 from datatrial.engine.worker import explain, last_words
 from datatrial.errors import DatatrialError
 from datatrial.records import Resources
+from datatrial.redaction import redacted
 
 LOSSES = 10  # of nodes, after which a step begins again: machines that may be taken away at any time are the cheap ones
 POLL_SECONDS = 0.2  # between two looks into the mailbox
@@ -195,7 +196,7 @@ class RayExecutor:
         except ray.exceptions.RayTaskError as error:  # not the step's own: that is in its reply
             self._failed(flight, explain(error.cause))
         except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.TaskUnschedulableError) as error:
-            self._failed(flight, f"Ray could not begin it: {error}")
+            self._failed(flight, redacted(f"Ray could not begin it: {error}"))
         except ray.exceptions.RayError as error:
             self._lost(flight, error)
 

@@ -25,8 +25,9 @@ from datatrial.engine.log import shorten
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
-from datatrial.files import leads_out
+from datatrial.names import leads_out
 from datatrial.records import ModelRef, Runtime, read_json
+from datatrial.redaction import redacted
 
 LOG_SECONDS = 10.0  # between two copies of the log of a step that runs
 UNSENT = "unsent"  # folder of names of results that were made here and are not in the store yet
@@ -54,7 +55,7 @@ class RemoteStore(Store):
         return RemoteStore, (self.url,)  # on another machine, another cache
 
     def __str__(self) -> str:
-        return self.url
+        return redacted(self.url)
 
     @cached_property
     def _files(self) -> tuple[Any, str]:
@@ -65,7 +66,7 @@ class RemoteStore(Store):
         try:
             # Others write to the store while this process runs, so no listing is remembered.
             system, base = url_to_fs(self.url, use_listings_cache=False, **({"auto_mkdir": True} if local else {}))
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, OSError) as error:
             raise StoreError(f"cannot use the store {self.url}: {error}") from error
         return system, base.rstrip("/")
 
@@ -270,13 +271,13 @@ class RemoteStore(Store):
         if self.has(step) or self._failed(step) not in self._listed:
             return None
         system, base = self._files
-        return str(system.cat_file(f"{base}/{self._failed(step)}").decode())
+        return str(system.cat_file(f"{base}/{self._failed(step)}").decode(errors="replace"))
 
     def _failed(self, step: Step) -> str:
         return f"logs/{step.name}.failed"
 
     def log_place(self, step: Step | Work) -> str:
-        return f"{self.url}/logs/{self.log(step).name}"
+        return f"{self}/logs/{self.log(step).name}"
 
     def read_log(self, step: Step | Work) -> str:
         system, base = self._files
@@ -315,7 +316,8 @@ class RemoteStore(Store):
         shorten(log)
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
-                system.put_file(str(log), f"{base}/logs/{log.name}")
+                text = redacted(log.read_bytes().decode(errors="surrogateescape"))
+                system.pipe_file(f"{base}/logs/{log.name}", text.encode(errors="surrogateescape"))
 
 
 def _place_of(record: bytes) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from datatrial.engine.log import kept_short
 from datatrial.errors import DatatrialError
 from datatrial.records import Others, Runtime, seldom
+from datatrial.redaction import redact_file, redacted
 
 if TYPE_CHECKING:
     from datatrial.engine.store import Store, Work
@@ -105,7 +106,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"no access to {error.filename or 'the store'}: {error.strerror}"
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"
+    return redacted(f"{type(error).__name__}: {first_line}")
 
 
 def _is_of_a_full_disk(error: BaseException | None) -> bool:
@@ -122,12 +123,15 @@ def _is_of_a_full_disk(error: BaseException | None) -> bool:
 def last_words(*logs: str) -> str:
     """The last lines of the first of these logs in which anything stands."""
     lines = next((log.strip() for log in logs if log.strip()), "(empty)").splitlines()
-    return "\n".join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:]
+    return redacted("\n".join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:])
 
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Send everything that this process prints, C code included, to the end of the step's log, and its error."""
+    """Send everything that this process prints, C code included, to the end of the step's log, and its error.
+
+    Secrets are taken out at the end: what writes past Python, or dies, must leave its words there first.
+    """
     _flush()
     before = {stream: os.dup(stream) for stream in (1, 2)}
     with log.open("ab", buffering=0) as file:
@@ -145,6 +149,8 @@ def _output_to(log: Path) -> Iterator[None]:
         for stream, saved in before.items():
             os.dup2(saved, stream)
             os.close(saved)
+        with suppress(OSError):
+            redact_file(log)
 
 
 def _flush() -> None:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from datatrial.component import Family
-from datatrial.names import problem_with_title
+from datatrial.component import Family, Title
 from datatrial.prompts import PromptFormat
 from datatrial.records import Form, PartOfStudy, Runtime
 
@@ -56,17 +54,8 @@ class Benchmark(Family):
     forms: ClassVar[tuple[Form, ...]] = ()  # what data it can be given
     by_group: ClassVar[bool] = False  # whether its statistic is group_safety: groups are endpoints called `title/group`
 
-    name: str = Field("", exclude=True)  # what the study calls it; a label
+    name: Title = Field("", exclude=True)  # what the study calls it; a label
     data: str | None = Field(None, exclude=True)  # a data set of the study; its content counts, not its name
-
-    @field_validator("name")
-    @classmethod
-    def _fit_for_a_title(cls, name: str) -> str:
-        # A group's endpoint is called `title/group`.
-        problem = problem_with_title(name) or ("should have no /" if "/" in name else "")
-        if problem:
-            raise PydanticCustomError("title", "{problem}", {"problem": problem})
-        return name
 
     @property
     def title(self) -> str:

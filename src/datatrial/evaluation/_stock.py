@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -189,9 +188,9 @@ def _read_index() -> dict[str, Any]:
     try:
         file = _cache_file()
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as part:
-            json.dump(rows, part)
-        Path(part.name).replace(file)
+        part = file.with_name(f".{file.name}.{os.getpid()}")
+        part.write_text(json.dumps(rows), encoding="utf-8")
+        part.replace(file)
     except OSError:
         pass  # without a place to keep it, the index is read anew each time
     return rows

@@ -56,7 +56,7 @@ def write(finished: Finished, out: Path) -> None:
                 _copy_adapter(Path(model.adapter), base, folder)
                 copy_tokenizer(Path(model.weights), folder)
             else:
-                shutil.copytree(model.weights, folder, dirs_exist_ok=True)
+                shutil.copytree(model.weights, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
             (folder / "README.md").write_text(card(finished, run, base), encoding="utf-8")
 
 

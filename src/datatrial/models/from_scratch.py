@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.errors import DataError
+from datatrial.model_files import readable_by_umask
 from datatrial.models._base import Model
 from datatrial.policies import NF4_BLOCK
 from datatrial.prompts import conversation_text
@@ -74,6 +75,7 @@ class FromScratch(Model):
         history = _pretraining.train(model, blocks, self, runtime)
         model.save_pretrained(out / "weights")
         tokenizer.save_pretrained(out / "weights")
+        readable_by_umask(out / "weights")
         _pretraining.write_history(history, out, documents=len(texts), blocks=blocks, model=model)
         ModelRef("weights", dtype=self.dtype, quantization=self.quantization).write(out)
 

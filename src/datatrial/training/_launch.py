@@ -39,7 +39,7 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
     assert runtime.scratch
     folder = runtime.scratch / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(mode=0o700)  # what is unpickled from it must be this user's own
     quiet = replace(runtime, progress=_nobody, others=None)
     job = pickle.dumps((stage, dict(inputs), out, quiet))  # apart, for it is read with this path only
     (folder / JOB).write_bytes(pickle.dumps((job, sys.path)))

@@ -20,6 +20,7 @@ from transformers.integrations import TensorBoardCallback
 from datatrial import machine
 from datatrial.errors import DivergedError, ModelError
 from datatrial.likelihood.budget import gpu_memory
+from datatrial.model_files import readable_by_umask
 from datatrial.policies import copy_tokenizer
 from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.shapes import shape_of
@@ -233,6 +234,7 @@ def write_adapter(model: PeftModel, folder: Path, whole: Weights | None = None) 
     if not isinstance(config.target_modules, str):
         config.target_modules = sorted(config.target_modules)  # a set has no order
     model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=whole)
+    readable_by_umask(folder)
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card
     written = folder / "adapter_config.json"
     placeless = {**read_json(written), "base_model_name_or_path": None}  # PEFT writes a path on this machine
@@ -242,6 +244,7 @@ def write_adapter(model: PeftModel, folder: Path, whole: Weights | None = None) 
 def write_weights(model: "PreTrainedModel", base: Path, folder: Path, whole: Weights | None = None) -> None:
     """Save all weights in float32, as they were trained, with the base model's config and tokenizer beside them."""
     model.save_pretrained(str(folder), state_dict=whole)
+    readable_by_umask(folder)
     config = {**read_json(base / "config.json"), "dtype": "float32"}  # TRL writes into the model's own
     config.pop("torch_dtype", None)
     config.pop("_name_or_path", None)  # a path on some machine

@@ -46,6 +46,7 @@ OWNED = {
     "load_best_model_at_end": _RESULT,
     "resume_from_checkpoint": _RESULT,
     "push_to_hub": _RESULT,
+    "hub_token": "a study is shown with its results; nothing is pushed to the hub, and HF_TOKEN is for what is read",
     "fsdp": _LAUNCH,
     "fsdp_config": _LAUNCH,
     "deepspeed": _LAUNCH,

@@ -35,7 +35,8 @@ class Tuned(Component):
         losses = [read_json(folder / "training.json")["held_out_loss_last"] for folder in folders]
         best = picked(losses, self.settings)
         if self.first_seed:
-            shutil.copytree(folders[best], out, ignore=shutil.ignore_patterns("record.json"), dirs_exist_ok=True)
+            made = shutil.ignore_patterns("record.json")
+            shutil.copytree(folders[best], out, ignore=made, copy_function=shutil.copyfile, dirs_exist_ok=True)
         else:
             candidates = {CANDIDATE.format(number) for number in range(len(self.settings))}
             own = {name: path for name, path in inputs.items() if name not in candidates}
