@@ -7,11 +7,31 @@ nothing. But it takes nothing for normal and linear: an effect that it cannot te
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datatrial.statistics._arrays import Array, Labels, Weights
+from datatrial.statistics._influence import Statistic
 
-CHUNK = 8_000_000  # weights held at once: 32 MB
+CHUNK = 8_000_000  # weights, or values of models under them, held at once: 32 MB
 LEVELS = (0.025, 0.975)
+
+
+def replicates(
+    statistic: Statistic, scores: Array, strata: Labels, resamples: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The statistic of several models (models × items) when items are resampled, models × endpoints × resamples.
+
+    In 32 bits, as there are a billion of a study with hundreds of arms; all models have the same items drawn.
+    """
+    endpoints = len(statistic.freedom(np.ones(scores.shape[1], dtype=bool)))
+    found = np.empty((len(scores), endpoints, resamples), dtype=np.float32)
+    width, done = max(1, CHUNK // (len(scores) * endpoints)), 0
+    for weights in item_weights(strata, resamples, rng):
+        for first in range(0, weights.shape[1], width):
+            some = weights[:, first : first + width]
+            found[:, :, done : done + some.shape[1]] = statistic.resampled(scores, some)
+            done += some.shape[1]
+    return found
 
 
 def item_weights(strata: Labels, resamples: int, rng: np.random.Generator) -> Iterator[Weights]:

@@ -6,8 +6,8 @@ from typing import TypeVar
 import numpy as np
 
 from datatrial.effects import ArmScore, Contrast
-from datatrial.statistics._compare import Pair
 from datatrial.statistics._evidence import Evidence
+from datatrial.statistics._paired import Pair
 from datatrial.statistics.endpoints import CAPABILITY
 
 Key = TypeVar("Key", str, Pair)

@@ -1,6 +1,6 @@
 """Which items of a benchmark an arm may have seen in training."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from datatrial.records import read_json
@@ -18,11 +18,13 @@ def seen_items(audits: Iterable[Path], titles: Sequence[str]) -> Seen:
     return {title: frozenset(items) for title, items in found.items()}
 
 
-def among(items: Sequence[str], seen: Iterable[str]) -> frozenset[str]:
+def among(items: Sequence[str], seen: Collection[str]) -> frozenset[str]:
     """Those of a benchmark's items that were seen.
 
     Benchmarks on the study's own data are called otherwise in their texts than in their scores; numbers are the same.
     """
+    if not seen:
+        return frozenset()
     tasks = {item.rpartition(":")[0] for item in items}
     by_number = {item.rpartition(":")[2]: item for item in items} if len(tasks) == 1 else {}
     known = frozenset(items)

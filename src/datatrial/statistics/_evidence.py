@@ -1,7 +1,7 @@
 """What seeds and items together say of an estimate: its standard error, p, interval, and what it could have shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,10 @@ class Evidence:
             least=least / 8,
             items=int(mean.shape[1]),
         )
+
+    def in_sum(self) -> "Evidence":
+        """The same without what each item says."""
+        return replace(self, of_items=np.zeros((len(self.estimate), 0)))
 
     def numbers(self, endpoint: int) -> dict[str, Any]:
         """What a `Contrast` keeps of an endpoint, to test other hypotheses from."""

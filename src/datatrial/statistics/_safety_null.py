@@ -8,7 +8,7 @@ import numpy as np
 
 from datatrial.statistics._arrays import Array, Mask
 from datatrial.statistics._bootstrap import LEVELS
-from datatrial.statistics._influence import GroupSafety, area, mean_of_defined, share_below
+from datatrial.statistics._influence import GroupSafety, area, mean_of_defined
 
 PERMUTATIONS = 200
 
@@ -52,8 +52,18 @@ def _dealt(statistic: GroupSafety, scores: Array, member: Mask, order: Array) ->
     scores, harmful, toxicity = scores[:, known], statistic.harmful[known], statistic.toxicity[known]
     if harmful.all() or not harmful.any():
         return np.full(PERMUTATIONS, np.nan)
-    dealt = (scores[:, places] / toxicity for places in np.argsort(order[:, known], axis=1))
-    return np.array([np.mean([share_below(s[harmful], s[~harmful]) for s in scaled]) for scaled in dealt])
+    places = np.argsort(order[:, known], axis=1)
+    found: Array = np.mean([_areas(run[places] / toxicity, harmful) for run in scores], axis=0)
+    return found
+
+
+def _areas(scaled: Array, harmful: Mask) -> Array:
+    """The area under the ROC curve in each row (rows × sentences), by the ranks of the harmful sentences."""
+    from scipy.stats import rankdata
+
+    m, n = int(harmful.sum()), int((~harmful).sum())
+    area: Array = (rankdata(scaled, axis=1)[:, harmful].sum(axis=1) - m * (m + 1) / 2) / (m * n)
+    return area
 
 
 def _unscaled(statistic: GroupSafety, run: Array) -> Array:

@@ -1,13 +1,14 @@
 """Per-item results of one benchmark, for all runs side by side."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from datatrial.effects import EvaluationRun
 from datatrial.errors import DataError
@@ -19,22 +20,11 @@ from datatrial.statistics.endpoints import endpoint_of
 
 @dataclass(frozen=True)
 class RunScores:
-    """What one evaluation wrote."""
+    """What one evaluation says of itself, and which metrics it has scores of items for."""
 
     run: EvaluationRun
-    rows: pl.DataFrame
+    metrics: tuple[str, ...]
     summary: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, run: EvaluationRun, result: Path) -> "RunScores":
-        """Reads `scores.parquet` and `summary.json`.
-
-        Raises: DataError when the result holds neither scores of items nor a number for the whole.
-        """
-        found = cls(run, pl.read_parquet(result / "scores.parquet"), read_json(result / "summary.json"))
-        if found.rows.is_empty() and found.metric not in (found.summary.get("metrics") or {}):
-            raise DataError(f"{run.benchmark}: no item was scored for arm {run.arm}; look at the benchmark's limit")
-        return found
 
     @property
     def metric(self) -> str:
@@ -44,7 +34,7 @@ class RunScores:
     @property
     def by_item(self) -> bool:
         """Whether the main metric can be told from the items; a perplexity of a whole text, say, cannot."""
-        return self.summary["statistic"] == "group_safety" or self.metric in self.rows["metric"]
+        return self.summary["statistic"] == "group_safety" or self.metric in self.metrics
 
     @property
     def number(self) -> float:
@@ -89,30 +79,68 @@ class Sheet:
         return isinstance(self.statistic, GroupSafety) or bool(((known >= 0) & (known <= 1)).all())
 
 
-def sheets_of(scores: Sequence[RunScores]) -> list[Sheet]:
-    """One sheet for each metric of a benchmark; a single one, of all the groups, for group safety.
+def read_sheets(runs: Iterable[tuple[EvaluationRun, Path]]) -> tuple[list[RunScores], list[Sheet]]:
+    """What the evaluations of one benchmark wrote, and one sheet for each of its metrics.
 
-    A main metric that is no mean over the items of every run has none: its runs cannot be compared item by item.
+    Group safety has a single sheet, of all the groups. A main metric that is no mean over the items of every run has
+    none: its runs cannot be compared item by item. Results are read one after another, and of the texts in them only
+    those of items that are new are kept: all runs together may have tens of millions of scores.
+
+    Raises: DataError when a result holds neither scores of items nor a number for the whole.
     """
+    scores: list[RunScores] = []
+    gathered: dict[str, _Gathered] = {}
+    for number, (run, result) in enumerate(runs):
+        rows, summary = pl.read_parquet(result / "scores.parquet"), read_json(result / "summary.json")
+        found = RunScores(run, tuple(rows["metric"].unique(maintain_order=True)), summary)
+        if rows.is_empty() and found.metric not in (summary.get("metrics") or {}):
+            raise DataError(f"{run.benchmark}: no item was scored for arm {run.arm}; look at the benchmark's limit")
+        scores.append(found)
+        if summary["statistic"] == "group_safety":
+            gathered.setdefault(found.metric, _Gathered()).add(number, rows)
+        else:
+            for metric in found.metrics:
+                gathered.setdefault(metric, _Gathered()).add(number, rows.filter(pl.col("metric") == metric))
     if scores[0].summary["statistic"] == "group_safety":
-        return [_safety_sheet(scores)]
-    metrics = dict.fromkeys(metric for run in scores for metric in run.rows["metric"].unique(maintain_order=True))
+        return scores, [_safety_sheet(scores, gathered[scores[0].metric])]
     left_out = set() if all(run.by_item for run in scores) else {run.metric for run in scores}
-    return [_mean_sheet(scores, metric) for metric in metrics if metric not in left_out]
+    return scores, [_mean_sheet(scores, metric, of) for metric, of in gathered.items() if metric not in left_out]
 
 
-def _mean_sheet(scores: Sequence[RunScores], metric: str) -> Sheet:
-    rows = [s.rows.filter(pl.col("metric") == metric) for s in scores]
-    items = _items(rows)
-    _, strata = np.unique(items["stratum"].fill_null("").to_numpy(), return_inverse=True)
+class _Gathered:
+    """The scores of one metric, run by run."""
+
+    def __init__(self) -> None:
+        self.items = pl.DataFrame()  # each as the first run that has it describes it, in the order of their coming
+        self.runs: dict[int, tuple[NDArray[np.uint32], Array]] = {}  # places among the items, and values
+
+    def add(self, run: int, rows: pl.DataFrame) -> None:
+        if self.items.is_empty() or not rows["item"].equals(self.items["item"]):
+            first = self.items.is_empty()
+            new = rows if first else rows.join(self.items, on="item", how="anti", maintain_order="left")
+            new = new.drop("value").unique("item", keep="first", maintain_order=True)
+            self.items = new if first else pl.concat([self.items, new], how="diagonal")
+        numbered = self.items.select("item").with_row_index("place")
+        places = rows.select("item").join(numbered, on="item", how="left", maintain_order="left")["place"].to_numpy()
+        self.runs[run] = places, rows["value"].cast(pl.Float64).fill_null(math.nan).to_numpy()
+
+    def values(self, runs: int) -> Array:
+        """Runs × items, NaN where a run has no score."""
+        values = np.full((runs, self.items.height), np.nan)
+        for run, (places, found) in self.runs.items():
+            values[run, places] = found
+        return values
+
+
+def _mean_sheet(scores: Sequence[RunScores], metric: str, gathered: _Gathered) -> Sheet:
+    _, strata = np.unique(gathered.items["stratum"].fill_null("").to_numpy(), return_inverse=True)
     main = metric == scores[0].metric
     single = np.arange(len(strata))
-    return _sheet(scores, metric, main, items, _values(rows, items), strata, single, Mean(strata), ("",))
+    return _sheet(scores, metric, main, gathered, strata, single, Mean(strata), ("",))
 
 
-def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
-    rows = [s.rows for s in scores]
-    items = _items(rows)
+def _safety_sheet(scores: Sequence[RunScores], gathered: _Gathered) -> Sheet:
+    items = gathered.items
     groups = sorted(set(items["groups"].explode().drop_nulls()))
     harmful = items["harmful"].to_numpy()
     members = np.array([[g in (of or ()) for of in items["groups"].to_list()] for g in groups], dtype=bool)
@@ -121,16 +149,14 @@ def _safety_sheet(scores: Sequence[RunScores]) -> Sheet:
     strata = harmful.astype(np.int64)
     # The same sentence may have been annotated several times: what a model makes of it is one observation.
     _, clusters = np.unique(items["text"].to_numpy(), return_inverse=True)
-    values = _values(rows, items)
-    return _sheet(scores, scores[0].metric, True, items, values, strata, clusters, statistic, (*groups, ""))
+    return _sheet(scores, scores[0].metric, True, gathered, strata, clusters, statistic, (*groups, ""))
 
 
 def _sheet(
     scores: Sequence[RunScores],
     metric: str,
     main: bool,
-    items: pl.DataFrame,
-    values: Array,
+    gathered: _Gathered,
     strata: Labels,
     clusters: Labels,
     statistic: Statistic,
@@ -138,18 +164,5 @@ def _sheet(
 ) -> Sheet:
     runs = tuple(s.run for s in scores)
     summaries = tuple(s.summary for s in scores)
-    names = tuple(items["item"])
+    values, names = gathered.values(len(runs)), tuple(gathered.items["item"])
     return Sheet(runs[0].benchmark, metric, main, runs, summaries, values, strata, clusters, statistic, groups, names)
-
-
-def _items(rows: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(rows, how="diagonal").drop("value").unique("item", keep="first", maintain_order=True)
-
-
-def _values(rows: Sequence[pl.DataFrame], items: pl.DataFrame) -> Array:
-    place = items.select("item").with_row_index("place")
-    values = np.full((len(rows), items.height), np.nan)
-    for run, of_run in enumerate(rows):
-        scored = of_run.select("item", "value").join(place, on="item")
-        values[run, scored["place"].to_numpy()] = scored["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return values

@@ -6,9 +6,10 @@ reckoned with (`critical`). With a single run on either side exact tests of thos
 stands beside every interval.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,10 +25,10 @@ from datatrial.statistics.endpoints import CAPABILITY
 if TYPE_CHECKING:
     import polars as pl
 
-    from datatrial.statistics._compare import Comparison
+    from datatrial.statistics._compare import Findings
     from datatrial.statistics._contamination import Seen
-    from datatrial.statistics._sheet import RunScores
 
+AT_ONCE = 4  # benchmarks: with hundreds of arms, each takes half a GiB
 SEEN = ("arm", "benchmark", "item")  # columns of `seen.parquet`, all texts
 
 
@@ -66,67 +67,70 @@ class Contrasts(Component):
 
         from datatrial.statistics._composite import capability_contrasts, capability_scores
         from datatrial.statistics._contamination import seen_items
-        from datatrial.statistics._sheet import RunScores
-        from datatrial.statistics._whole import whole_scores
         from datatrial.statistics.judgement import judged, judged_unevenness
 
         seen = {arm: seen_items([inputs[a] for a in of], self.benchmarks) for arm, of in self.audits.items()}
-        titles = dict.fromkeys(run.benchmark for run in self.runs)
-        results = [[RunScores.read(run, inputs[run.input]) for run in self.runs if run.benchmark == t] for t in titles]
-        comparisons = [comparison for of_title in results for comparison in self._comparisons(of_title, seen)]
-        self._check_groups({c.sheet.benchmark: c.sheet.groups for c in comparisons})
-        scores = [score for of_title in results for score in whole_scores(of_title, self.baseline)]
-        contrasts: list[Contrast] = []
-        uneven: list[Unevenness] = []
-        with ThreadPoolExecutor() as pool:  # nearly all of the time is NumPy's, which lets other threads run
-            for number, (of_arms, of_pairs, of_groups) in enumerate(pool.map(_findings, comparisons)):
-                runtime.progress(number, len(comparisons), "metrics")
-                scores += of_arms
-                contrasts += of_pairs
-                uneven += of_groups
-        runtime.progress(len(comparisons), len(comparisons), "metrics")
-        capable = [c for c in comparisons if c.sheet.is_capability and c.sheet.benchmark in (self.capability or titles)]
-        own = {c.sheet.benchmark: {arm: c.evidence_of(arm) for arm in c.arms} for c in capable}
-        scores += capability_scores(own, self.baseline)
-        pairs = [{pair: c.evidence_between(pair) for pair in c.comparable} for c in capable]
-        contrasts += capability_contrasts(pairs, scores)
+        found: list[Findings] = []
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # nearly all of the time is NumPy's, which lets other threads run
+            of_each = pool.map(partial(self._of_benchmark, inputs, seen), self.titles)
+            for number, of_benchmark in enumerate(of_each, start=1):
+                found += of_benchmark
+                runtime.progress(number, len(self.titles), "benchmarks")
+        scores = [score for one in found for score in one.scores]
+        scores += capability_scores({title: of for one in found for title, of in one.of_arms.items()}, self.baseline)
+        contrasts = [contrast for one in found for contrast in one.contrasts]
+        contrasts += capability_contrasts([one.of_pairs for one in found if one.of_arms], scores)
         # In the study's order of arms and benchmarks, also where the first benchmark lacks an arm.
-        order = [*titles, CAPABILITY]
-        scores.sort(key=lambda score: (self.arms.index(score.arm), order.index(score.benchmark)))
+        arms, titles = ({name: n for n, name in enumerate(of)} for of in (self.arms, [*self.titles, CAPABILITY]))
+        scores.sort(key=lambda score: (arms[score.arm], titles[score.benchmark]))
         _frame(ArmScore, scores).write_parquet(out / "scores.parquet")
         contrasts = judged(contrasts, scores, self.declared, self.primary, frozenset(self.added))
         _frame(Contrast, contrasts).write_parquet(out / "contrasts.parquet")
-        _frame(Unevenness, judged_unevenness(uneven)).write_parquet(out / "unevenness.parquet")
-        seen_here = [(arm, c.sheet.benchmark, item) for c in comparisons if c.sheet.main for arm, item in c.seen_items]
+        uneven = judged_unevenness([one for of_sheet in found for one in of_sheet.unevenness])
+        _frame(Unevenness, uneven).write_parquet(out / "unevenness.parquet")
+        seen_here = [row for one in found for row in one.seen]
         pl.DataFrame(seen_here, dict.fromkeys(SEEN, pl.String), orient="row").write_parquet(out / "seen.parquet")
 
-    def _comparisons(self, results: Sequence["RunScores"], seen: Mapping[str, "Seen"]) -> Iterator["Comparison"]:
-        """One for each metric of a benchmark that has results; arms are compared on its main metric alone."""
-        from datatrial.statistics._compare import Comparison
+    def _of_benchmark(self, inputs: Mapping[str, Path], seen: Mapping[str, "Seen"], title: str) -> list["Findings"]:
+        """For each metric of a benchmark that has results; arms are compared on its main metric alone.
+
+        One after another, and nothing is kept but what is found: there may be millions of scores of each.
+        """
+        from datatrial.statistics._compare import Comparison, Findings
         from datatrial.statistics._contamination import among
-        from datatrial.statistics._sheet import sheets_of
+        from datatrial.statistics._sheet import read_sheets
+        from datatrial.statistics._whole import whole_scores
 
-        for sheet in sheets_of(results):
-            found = {arm: among(sheet.items, items.get(sheet.benchmark, ())) for arm, items in seen.items()}
+        results, sheets = read_sheets((run, inputs[run.input]) for run in self.runs if run.benchmark == title)
+        found = [Findings(whole_scores(results, self.baseline))]
+        for sheet in sheets:
+            self._check_groups(title, sheet.groups)
+            items = {arm: among(sheet.items, of.get(title, frozenset())) for arm, of in seen.items()}
             compared = self.pairs if sheet.main else ()
-            yield Comparison(sheet, compared, self.baseline, self.resamples, self.seed, found)
+            comparison = Comparison(sheet, compared, self.baseline, self.resamples, self.seed, items)
+            found.append(comparison.findings(part_of_capability=title in (self.capability or self.titles)))
+        return found
 
-    def _check_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
+    def _check_groups(self, benchmark: str, scored: Sequence[str]) -> None:
         """Which groups there are is known only from the results: a name that is none must not pass for one.
 
         Raises: DataError for a group that the study names and its benchmark does not score.
         """
-        titles = {*self.benchmarks, *(run.benchmark for run in self.runs)}
+        titles = {*self.benchmarks, *self.titles}
         for name in [*self.primary, *(endpoint for declared in self.declared for endpoint in declared.on)]:
-            for benchmark, scored in groups.items():
-                group = name.removeprefix(f"{benchmark}/")
-                if name not in titles and group != name and group not in scored:
-                    hint = did_you_mean(group, [known for known in scored if known])
-                    raise DataError(f"{name}: {benchmark} scores no group {group!r}; {hint}")
+            group = name.removeprefix(f"{benchmark}/")
+            if name not in titles and group != name and group not in scored:
+                hint = did_you_mean(group, [known for known in scored if known])
+                raise DataError(f"{name}: {benchmark} scores no group {group!r}; {hint}")
 
     @property
     def arms(self) -> list[str]:
         return list(dict.fromkeys(run.arm for run in self.runs))
+
+    @property
+    def titles(self) -> list[str]:
+        """Of the benchmarks that have results."""
+        return list(dict.fromkeys(run.benchmark for run in self.runs))
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -135,14 +139,10 @@ class Contrasts(Component):
         return tuple(dict.fromkeys([*against_baseline, *((d.arm, d.against) for d in self.declared), *self.beside]))
 
 
-def _findings(comparison: "Comparison") -> tuple[list[ArmScore], list[Contrast], list[Unevenness]]:
-    return comparison.scores(), comparison.contrasts(), comparison.unevenness()
-
-
 def _frame(kind: type, rows: Iterable[ArmScore | Contrast | Unevenness]) -> "pl.DataFrame":
     """The records as a table, with the same columns and types however many there are."""
     import polars as pl
 
     types: dict[Any, Any] = {str: pl.String, bool: pl.Boolean, int: pl.Int64, int | None: pl.Int64}
     types |= {float: pl.Float64, float | None: pl.Float64}
-    return pl.DataFrame([asdict(row) for row in rows], {f.name: types[f.type] for f in fields(kind)})
+    return pl.DataFrame([vars(row) for row in rows], {f.name: types[f.type] for f in fields(kind)})

@@ -29,7 +29,10 @@ def judged(
     difference and as one to the baseline, is tested once.
     """
     endpoints = {score.endpoint: score for score in scores if score.main}
-    claims = [found for one in declared for found in _claims(one, computed, endpoints)]
+    of_pairs: dict[tuple[str, str], dict[str, Contrast]] = {}
+    for contrast in computed:
+        of_pairs.setdefault((contrast.arm, contrast.against), {})[contrast.endpoint] = contrast
+    claims = [found for one in declared for found in _claims(one, of_pairs.get((one.arm, one.against), {}), endpoints)]
     confirmatory = {_hypothesis(c) for c in claims if c.items and _is_primary(c.endpoint, primary)}
     families = {family: dict[Hypothesis, float]() for family in METHODS}
     for contrast in [*claims, *computed]:
@@ -53,13 +56,12 @@ def judged_unevenness(found: Sequence[Unevenness]) -> list[Unevenness]:
 
 
 def _claims(
-    declared: DeclaredContrast, computed: Sequence[Contrast], endpoints: Mapping[str, ArmScore]
+    declared: DeclaredContrast, of_pair: Mapping[str, Contrast], endpoints: Mapping[str, ArmScore]
 ) -> list[Contrast]:
     """The computed contrasts that a declaration is about, tested against its margin; what is missing is there, too."""
     meant = [name for name, score in endpoints.items() if declared.covers(score.benchmark, name)]
     if not declared.on:
         meant = [name for name in meant if name != CAPABILITY]  # the benchmarks themselves are there
-    of_pair = {c.endpoint: c for c in computed if (c.arm, c.against) == (declared.arm, declared.against)}
     named = dict.fromkeys([*meant, *(name for name in declared.on if name not in endpoints)])
     return [_claim(declared, of_pair.get(endpoint) or _untested(declared, endpoint), endpoints) for endpoint in named]
 
