@@ -46,7 +46,7 @@ def _places(ids: Tensor, kwargs: dict[str, Any]) -> Tensor:
     if places is not None:
         return cast(Tensor, places).expand_as(ids)
     if isinstance(mask, Tensor) and mask.shape == ids.shape:
-        return mask.cumsum(-1)
+        return mask.cumsum(-1) - 1
     return torch.arange(ids.shape[-1], device=ids.device).expand_as(ids)
 
 
