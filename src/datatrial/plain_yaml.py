@@ -11,7 +11,7 @@ from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from datatrial.errors import Problem, StudyError, first_line, quoted
+from datatrial.errors import Problem, StudyError, first_line, named, quoted
 
 Place = tuple[str | int, ...]
 
@@ -47,8 +47,7 @@ def written(place: Place) -> str:
     """A place as people write it: `arms.lima[0].sft`."""
     text = ""
     for part in place:
-        name = str(part) if str(part).isprintable() and part != "" else repr(part)
-        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
+        text += f"[{part}]" if isinstance(part, int) else f".{named(part)}" if text else named(part)
     return text
 
 
