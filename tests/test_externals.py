@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -122,13 +123,31 @@ def test_what_changes_during_a_run_is_not_taken_for_what_was_planned(tmp_path):
         external.locate()
 
 
-def test_a_broken_lock_is_named_and_a_broken_memory_of_digests_is_no_harm(tmp_path):
-    (tmp_path / "study.lock").write_text('{"a": "b",}')
+@pytest.mark.parametrize("text", ['{"a": "b",}', "[" * 100_000, "9" * 5000, "\xff"])
+def test_a_broken_lock_is_named(tmp_path, text):
+    (tmp_path / "study.lock").write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match=r"study\.lock is not valid JSON"):
         Lock.beside(tmp_path / "study.yaml")
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "digests.json").write_text("{")
-    assert Resolver(Lock(None), remembered=tmp_path / "digests.json").resolve(LocalFiles(tmp_path / "file")).digest
+
+
+def test_a_lock_that_is_no_file_is_named(tmp_path):
+    (tmp_path / "folder.lock").mkdir()
+    os.mkfifo(tmp_path / "pipe.lock")
+    for name in ("folder", "pipe"):
+        with pytest.raises(DataError, match=rf"cannot read .*{name}\.lock, which keeps the hub's commits"):
+            Lock.beside(tmp_path / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, '{"FILE": 3}', '{"FILE": [1, 2]}', '{"FILE": {}}'])
+def test_a_broken_memory_of_digests_is_no_harm(tmp_path, monkeypatch, text):
+    from datatrial import externals
+
+    monkeypatch.setattr(externals, "REMEMBERED_SIZE", 0)
+    file, memory = tmp_path / "file", tmp_path / "digests.json"
+    file.write_text("x")
+    memory.write_text(text.replace("FILE", str(file)))
+    digest = Resolver(Lock(None), remembered=memory).resolve(LocalFiles(file)).digest
+    assert digest == hashlib.sha256(b"x").hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,25 @@ def test_folders_that_cannot_be_read_say_so(tmp_path: Path) -> None:
         (lambda text: text.replace('"acc": 0.0', '"acc": 7.0', 1), "line 2: acc of item 1 is 7.0, no share"),
         (lambda text: text.replace('"acc": 0.0', '"other": 0.0', 1), "line 2: acc of item 1 is not there"),
         (lambda text: "[1, 2]\n" + text, "line 1 is no sample of lm-eval"),
+        (lambda text: "[" * 100_000, "line 1 is not JSON .nested more than 50 deep"),
+        (lambda text: text.replace('"doc_id": 2', '"doc_id": "2"'), "line 3: doc_id is not as lm-eval writes it"),
+        (lambda text: text.replace('"doc_id": 2', f'"doc_id": {"9" * 400}'), "line 3: doc_id is not as lm-eval"),
+        (lambda text: text.replace('"filter": "none"', '"filter": [1]', 1), "line 1: filter is not as lm-eval"),
+        (lambda text: text.replace('"metrics": ["acc"]', '"metrics": "acc"', 1), "line 1: metrics is not as lm-eval"),
+        (lambda text: text.replace('"metrics": ["acc"]', '"metrics": [{}]', 1), "line 1: metrics.0 is not as lm-eval"),
+        (
+            lambda text: text.replace('"gen_args_0": {', '"gen_args_x": {}, "gen_args_0": {', 1),
+            "line 1: arguments.gen_",
+        ),
+        (lambda text: text.replace('"arg_1"', '"arg_0"', 1), "line 1: a request has no choice in it"),
+        (lambda text: text.replace('["-1.0", "False"]', '"-1.0"', 1), "line 1: the answers are not a log-likelihood"),
+        (lambda text: text.replace('["-1.0", "False"], ', "", 1), "line 1: the answers are not a log-likelihood"),
+        (lambda text: text.replace('"-1.0"', '"one"', 1), "line 1: the answers are not a log-likelihood"),
+        (
+            lambda text: text.replace('"acc": 0.0', f'"acc": {"9" * 400}', 1),
+            "line 2: acc of item 1 is a number of more",
+        ),
+        (lambda text: text.replace("owl 2", "owl \\ud83d"), "line 3 is not JSON .*surrogates"),
     ],
 )
 def test_damaged_samples_are_refused(spoil: Any, said: str, tmp_path: Path) -> None:
@@ -335,6 +354,43 @@ def test_damaged_samples_are_refused(spoil: Any, said: str, tmp_path: Path) -> N
     samples.write_text(spoil(samples.read_text()))
     with pytest.raises(DataError, match=said):
         read(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("results", [1], "results is not as lm-eval writes it"),
+        ("results", {"owls": {"acc,none": 10**400}}, "results.owls.acc,none is not as lm-eval writes it"),
+        ("configs", {"owls": []}, "configs.owls is not as lm-eval writes it"),
+        ("configs", {"owls": {"target_delimiter": 3}}, "configs.owls.target_delimiter is not as"),
+        ("configs", {"owls": {"metric_list": [{"name": "acc"}]}}, "configs.owls.metric_list.0.metric is not as"),
+        ("n-shot", {"owls": "five"}, "n-shot.owls is not as lm-eval writes it"),
+        ("n-shot", {"owls": -1}, "n-shot.owls is not as lm-eval writes it"),
+        ("n-samples", {"owls": 6}, "n-samples.owls is not as lm-eval writes it"),
+        ("group_subtasks", {"birds": "owls"}, "group_subtasks.birds is not as lm-eval writes it"),
+        ("higher_is_better", {"owls": True}, "higher_is_better.owls is not as lm-eval writes it"),
+        ("model_name", "half \ud83d", "is not JSON"),
+    ],
+)
+def test_damaged_results_are_refused(key: str, value: Any, said: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "base", {"owls": BASE}, **{key: value})
+    with pytest.raises(DataError, match=said) as caught:
+        read(folder, tmp_path / "out")
+    assert "results_" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_groups_within_one_another_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
+    groups = {"birds": ["night"], "night": ["dark", "owls"], "dark": ["night"]}
+    folder = write(tmp_path / "base", {"owls": BASE}, group_subtasks=groups)
+    assert Logs.read(folder).benchmarks == {"birds": ("owls",)}
+
+
+@pytest.mark.parametrize("target", ["[" * 900, "-" * 900 + "1", "9" * 5000, "{[]: 1}", "\\0"])
+def test_a_target_that_is_no_place_is_a_text(tmp_path: Path, target: str) -> None:
+    lines = [{**one, "target": target} for one in BASE]
+    _, items, _ = read(write(tmp_path / "base", {"owls": lines}), tmp_path / "out")
+    assert items["target"].to_list() == [target] * 6
 
 
 def test_samples_that_are_no_text_are_refused(tmp_path: Path) -> None:

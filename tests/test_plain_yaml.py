@@ -59,6 +59,7 @@ def test_an_alias_stands_for_a_value_of_its_own() -> None:
         ("a: !!int ''", "a: '' is no !!int"),
         ("a: 1\n---\nb: 2", "another document"),
         ("%YAML 9.9\n---\na: 1", "incompatible"),
+        ("%YAML 1.0\n---\na: 1", "not valid YAML: version"),
     ],
 )
 def test_what_no_study_can_mean_is_refused_in_one_line(text: str, message: str) -> None:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
+from datatrial.errors import named
 from datatrial.names import problem_with_name, problem_with_title
 from datatrial.records import Needs, PartOfStudy
 
@@ -202,7 +203,7 @@ def invalid_at(place: tuple[str | int, ...], message: str) -> ValidationError:
 def did_you_mean(word: str, known: list[str]) -> str:
     """A suggestion for a word that is not among those known."""
     close = difflib.get_close_matches(word, known, n=1)
-    listed = ", ".join(known[:LISTED]) or "none"
+    listed = ", ".join(map(named, known[:LISTED])) or "none"
     more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
     return f"did you mean {close[0]!r}?" if close else f"known: {listed}{more}"
 

@@ -64,6 +64,11 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def named(name: str, most: int = 60) -> str:
+    """A name as messages list it among others: as it is, but for a long one or one with line breaks and the like."""
+    return name if name and name.isprintable() and len(name) <= most else quoted(name, most)
+
+
 def quoted(value: object, most: int = 200) -> str:
     """A value as messages quote it: in Python's notation, of which a long one is cut."""
     text = repr(value)

@@ -73,6 +73,8 @@ class Lock:
             commits = read_json(path) if path and path.exists() else {}
         except ValueError as error:
             raise DataError(f"{path} is not valid JSON ({error}): mend it, or delete it to resolve anew") from error
+        except OSError as error:
+            raise DataError(f"cannot read {path}, which keeps the hub's commits: {error.strerror}") from error
         if not isinstance(commits, dict):
             raise DataError(f"{path} is no mapping of revisions to commits: mend it, or delete it to resolve anew")
         for key, commit in commits.items():
@@ -193,10 +195,11 @@ def _stamp(path: Path, patterns: tuple[str, ...]) -> str:
 
 def _remembered(file: Path) -> dict[str, list[int | str]]:
     try:
-        known: dict[str, list[int | str]] = read_json(file)
+        known = read_json(file)
     except (OSError, ValueError):  # it only spares reading large files again
-        return {}
-    return known
+        known = {}
+    found = known.items() if isinstance(known, dict) else ()
+    return {path: seen for path, seen in found if isinstance(seen, list) and len(seen) == 3}
 
 
 def default_hub_root() -> Path | None:

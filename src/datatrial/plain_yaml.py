@@ -8,10 +8,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import MaxDepthExceededError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from datatrial.errors import Problem, StudyError, first_line, quoted
+from datatrial.errors import Problem, StudyError, first_line, named, quoted
 
 Place = tuple[str | int, ...]
 
@@ -32,23 +32,22 @@ def loaded(text: str) -> tuple[Any, dict[Place, int]]:
     yaml.max_depth, yaml.composer.warn_double_anchors = DEEPEST, False
     try:
         root = yaml.compose(text)
-        reading = _Reading(yaml.constructor)
-        return (reading.plain(root, ()) if root else None), reading.lines
     except MaxDepthExceededError as error:
         raise _refused(f"nested more than {DEEPEST} deep", (), error.problem_mark) from error
     except MarkedYAMLError as error:
         what = first_line(Exception(error.problem or error.context or "not readable"))
         raise _refused(f"not valid YAML: {what}", (), error.problem_mark or error.context_mark) from error
-    except YAMLError as error:
+    except Exception as error:  # YAMLError, and whatever else the library stumbles over, as over "%YAML 1.0"
         raise _refused(f"not valid YAML: {first_line(error)}", (), None) from error
+    reading = _Reading(yaml.constructor)
+    return (reading.plain(root, ()) if root else None), reading.lines
 
 
 def written(place: Place) -> str:
     """A place as people write it: `arms.lima[0].sft`."""
     text = ""
     for part in place:
-        name = str(part) if str(part).isprintable() and part != "" else repr(part)
-        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
+        text += f"[{part}]" if isinstance(part, int) else f".{named(part)}" if text else named(part)
     return text
 
 

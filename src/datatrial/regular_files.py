@@ -7,6 +7,9 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+LONGEST_LINE = 2**26  # bytes: more text than any model takes at once, by far; as JSON it can take 2 GB
+TOO_LONG = f"longer than {decimal(LONGEST_LINE)}, which no row of texts is: is a line break or a quote missing?"
+
 
 def opened(path: Path) -> io.BufferedReader:
     """A file, opened for reading; links are followed.

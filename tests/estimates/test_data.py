@@ -13,6 +13,7 @@ from datatrial.curation._base import CurationOp, Expected
 from datatrial.data_set import DataSet
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from datatrial.estimates import data
 from datatrial.estimates.data import DataSize, data_size
 from datatrial.externals import LocalExternal
 from datatrial.records import PartOfStudy, Runtime
@@ -133,6 +134,17 @@ def test_rows_of_a_file_on_this_disk_are_counted(tmp_path: Path) -> None:
         found = size(local(tmp_path / name), tmp_path)
         assert (found.rows, found.bound) == (50, "at most"), name
         assert (found.characters is None) == (name == "rows.parquet")
+
+
+def test_of_files_that_are_broken_or_hold_too_much_no_rows_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_LARGEST_PLAIN", 1000)
+    (tmp_path / "bomb.jsonl.gz").write_bytes(gzip.compress(b"{}\n" * 100_000))
+    (tmp_path / "deep.json").write_text("[" * 900)
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"[1, 2, 3]")[:-5])
+    for name in ("bomb.jsonl.gz", "deep.json", "cut.json.gz"):
+        assert data.rows_of(tmp_path / name) is None
 
 
 def test_how_long_rows_are_is_known_after_a_run_as_before(tmp_path: Path) -> None:

@@ -24,6 +24,21 @@ def test_many_columns_are_read(tmp_path: Path) -> None:
     assert parquet_rows(tmp_path / "wide.parquet") == 1
 
 
+@pytest.mark.parametrize(
+    "footer",
+    [
+        b"\x19\xf7" + b"\xff" * 8 + b"\x0f" + b"\x00" * 40,  # a list that claims 2^56 numbers of 8 bytes
+        b"\x19\xf1" + b"\xff" * 8 + b"\x0f",
+        b"\x16" + b"\xff" * 100_000,
+        b"\x1c" * 100_000,
+        b"\x36\x01",  # -1 rows
+    ],
+)
+def test_a_footer_that_claims_anything_comes_to_an_end(tmp_path: Path, footer: bytes) -> None:
+    (tmp_path / "claims").write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    assert parquet_rows(tmp_path / "claims") is None
+
+
 def test_what_is_no_parquet_file_has_no_number(tmp_path: Path) -> None:
     whole = tmp_path / "whole.parquet"
     pl.DataFrame({"a": [1, 2]}).write_parquet(whole)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from datatrial.errors import DataError
+from datatrial.plain_json import TOO_DEEP
+from datatrial.regular_files import TOO_LONG
 from datatrial.sources import _bounds, _files, _json
 from datatrial.sources._files import rows_of
 
@@ -15,7 +17,7 @@ from datatrial.sources._files import rows_of
 @pytest.fixture
 def short_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_files, _json):
-        monkeypatch.setattr(module, "LONGEST_ROW", 100)
+        monkeypatch.setattr(module, "LONGEST_LINE", 100)
     monkeypatch.setattr(_json, "_CHUNK", 16)
 
 
@@ -56,7 +58,7 @@ LONG = json.dumps({"text": "x" * 100})
 def test_a_row_without_an_end_is_named_with_its_line(tmp_path: Path, name: str, content: str, line: int) -> None:
     message = failure(file(tmp_path, name, content))
     assert f"line {line}: " in message
-    assert _bounds.TOO_LONG in message
+    assert TOO_LONG in message
 
 
 @pytest.mark.usefixtures("short_rows")
@@ -101,7 +103,7 @@ def test_values_nested_too_deep_are_named(tmp_path: Path, name: str, value: str)
     content = f'[{{"a": 1}},\n{value}]' if name == "a.json" else f'{{"a": 1}}\n{value}'
     message = failure(file(tmp_path, name, content))
     assert "line 2: " in message
-    assert _bounds.TOO_DEEP in message
+    assert TOO_DEEP in message
 
 
 def test_many_brackets_side_by_side_are_fine(tmp_path: Path) -> None:

@@ -283,6 +283,10 @@ def test_what_is_missing_for_the_stated_form_is_named(
         ({"text": None}, "'text' should be text, not empty (null)"),
         ({"question": "a", "choices": ["only"], "answer": 0}, "'choices' should list at least two"),
         ({"question": "a", "choices": {"text": ["a"]}, "answer": 0}, "'choices' should be a list"),
+        ({"question": "a", "choices": ["b", "c"], "answer": "9" * 5000}, "'answer' is none of the choices"),
+        ({"question": "a", "choices": "[" * 10_000, "answer": 0}, "'choices' should hold a list as JSON (nested more"),
+        ({"messages": [{"from": ["human"], "value": "a"}]}, "messages[0]: unknown role ['human']"),
+        ({"text": "a", "harmful": True, "toxicity": 10**400, "groups": ["b"]}, "'toxicity' should be a number"),
     ],
 )
 def test_a_value_of_a_wrong_type_is_named_with_its_line(tmp_path: Path, row: dict[str, Any], why: str) -> None:

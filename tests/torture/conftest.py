@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def share(request: pytest.FixtureRequest) -> float:
-    found: float = request.config.getoption("--share")
+    found: float = request.config.getoption("--share", default=1.0)
     return found
 
 

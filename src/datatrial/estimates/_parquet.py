@@ -20,8 +20,9 @@ def parquet_rows(file: Path) -> int | None:
             if magic != b"PAR1" or size > _LARGEST_FOOTER:
                 return None
             opened.seek(-8 - size, 2)
-            return _Footer(opened.read(size)).rows()
-    except (OSError, IndexError, ValueError):
+            rows = _Footer(opened.read(size)).rows()
+            return rows if rows is not None and rows >= 0 else None
+    except (OSError, IndexError, ValueError, RecursionError):
         return None
 
 
@@ -43,14 +44,20 @@ class _Footer:
         self.at += 1
         return self.data[self.at - 1]
 
+    def _pass(self, size: int) -> None:
+        self.at += size
+        if self.at > len(self.data):  # else a list that claims any number of items would be gone through
+            raise IndexError(self.at)
+
     def _varint(self) -> int:
         value = shift = 0
-        while True:
+        while shift < 64:
             byte = self._byte()
             value |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 return value
+        raise ValueError("a number of more than 64 bits")
 
     def _zigzag(self) -> int:
         value = self._varint()
@@ -65,8 +72,7 @@ class _Footer:
 
     def _skip(self, kind: int) -> None:
         if kind == _BINARY:
-            length = self._varint()
-            self.at += length
+            self._pass(self._varint())
         elif kind in (_LIST, _SET):
             head = self._byte()
             for _ in range(head >> 4 if head >> 4 < 15 else self._varint()):
@@ -82,9 +88,9 @@ class _Footer:
     def _skip_item(self, kind: int) -> None:
         """One value that is not a bool in a struct: those have no bytes of their own there, but one in a list."""
         if kind in (_TRUE, _FALSE, _BYTE):
-            self.at += 1
+            self._pass(1)
         elif kind == _DOUBLE:
-            self.at += 8
+            self._pass(8)
         elif kind in (_BINARY, _LIST, _SET, _STRUCT):
             self._skip(kind)
         elif kind <= 6:

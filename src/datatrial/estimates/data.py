@@ -15,6 +15,7 @@ from datatrial.engine.store import Store
 from datatrial.estimates._parquet import parquet_rows
 from datatrial.externals import LocalExternal
 from datatrial.records import read_json
+from datatrial.regular_files import opened
 
 PROMPT_SHARE = 0.5  # of a comparison's characters that are its prompt: 0.54 in HH-RLHF (harmless-base)
 CHOSEN_SHARE = PROMPT_SHARE + (1 - PROMPT_SHARE) / 2  # of a comparison, what is left with the chosen answer alone
@@ -118,10 +119,13 @@ def rows_of(file: Path) -> tuple[int, float | None] | None:
     if size > (_LARGEST_PACKED if ".gz" in names else _LARGEST_PLAIN) or not names & {".jsonl", ".csv", ".json"}:
         return None
     try:
-        data = gzip.decompress(file.read_bytes()) if ".gz" in names else file.read_bytes()
+        with opened(file) as packed, gzip.GzipFile(fileobj=packed) if ".gz" in names else packed as content:
+            data = content.read(_LARGEST_PLAIN + 1)
+        if len(data) > _LARGEST_PLAIN:
+            return None
         if ".json" in names and data.lstrip()[:1] == b"[":
             return (len(json.loads(data)), len(data)) if size <= _LARGEST_PACKED else None
-    except (OSError, EOFError, ValueError, zlib.error):
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error):
         return None  # what is wrong with it is told when it is read
     lines = data.count(b"\n") + (not data.endswith(b"\n")) - (".csv" in names)
     return (lines, len(data)) if lines > 0 else None

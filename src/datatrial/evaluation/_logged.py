@@ -1,20 +1,25 @@
 """Results that lm-eval logged, read as what our own benchmarks make of a model's answers."""
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
-from datatrial.errors import DataError
+from datatrial.errors import DataError, quoted
 from datatrial.evaluation._answers import Item, is_number
-from datatrial.evaluation._logs import is_of_one_run, task_of
+from datatrial.evaluation._log_shapes import Line as SampleLine
+from datatrial.evaluation._log_shapes import has_shape
+from datatrial.evaluation._logs import is_of_one_run, read_run, task_of
 from datatrial.evaluation._outcome import Outcome, Sample
 from datatrial.evaluation._right import Scored, worth
-from datatrial.records import read_json
+from datatrial.plain_json import value_of
+from datatrial.regular_files import LONGEST_LINE, TOO_LONG, opened
 
 # A run of lm-eval, as its results file tells of it.
 _OF_RUN = ("lm_eval_version", "system_instruction", "fewshot_as_multiturn", "chat_template_sha")
@@ -44,7 +49,7 @@ def read(benchmark: str, tasks: Sequence[str], files: Sequence[Path]) -> Logged:
     Raises: DataError naming the file and the line that cannot be used.
     """
     samples = {task: file for file in files if (task := task_of(file))}
-    runs = [(file, read_json(file)) for file in files if not task_of(file)]
+    runs = [(file, read_run(file)) for file in files if not task_of(file)]
     results = {task: next(run for file, run in runs if is_of_one_run(file, samples[task])) for task in tasks}
     lines = {task: _lines(samples[task], task, results[task]) for task in tasks}
     for task in tasks:
@@ -69,9 +74,13 @@ def read(benchmark: str, tasks: Sequence[str], files: Sequence[Path]) -> Logged:
 def _lines(file: Path, task: str, run: Line) -> list[Line]:
     """The samples of a task, filter by filter, items in order: several processes log theirs one after the other."""
     lines = []
-    for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
-        if text:
-            lines.append(_line(file, number, text))
+    has_choices = _config(task, run).get("output_type") == "multiple_choice"
+    with _opened(file) as samples:
+        for number in count(1):
+            if not (text := samples.readline(LONGEST_LINE + 1)):
+                break
+            if not text.isspace():
+                lines.append(_line(file, number, text, has_choices))
     filters = list(dict.fromkeys(line["filter"] for line in lines))
     lines.sort(key=lambda line: (filters.index(line["filter"]), line["doc_id"]))
     for (name, item), same in groupby(lines, key=lambda line: (line["filter"], line["doc_id"])):
@@ -104,9 +113,20 @@ def _check_means(file: Path, task: str, lines: Sequence[Line], run: Line) -> Non
             )
 
 
-def _line(file: Path, number: int, text: bytes) -> Line:
+@contextmanager
+def _opened(file: Path) -> Iterator[io.BufferedReader]:
     try:
-        line = json.loads(text)
+        with opened(file) as samples:
+            yield samples
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _line(file: Path, number: int, text: bytes, has_choices: bool) -> Line:
+    try:
+        if len(text) > LONGEST_LINE:
+            raise ValueError(TOO_LONG)
+        line = value_of(text.decode())
     except ValueError as error:
         raise DataError(
             f"{file}: line {number} is not JSON ({error}); copy the whole file, or score it again"
@@ -116,6 +136,9 @@ def _line(file: Path, number: int, text: bytes) -> Line:
     lacking = [key for key in (*_NEEDED, *HASHES) if key not in line]
     if lacking:
         raise DataError(f"{file}: line {number} has no {lacking[0]!r}; score it again with a newer lm-eval")
+    has_shape(SampleLine, line, f"{file}: line {number}")
+    if has_choices and (wrong := _no_choices(line)):
+        raise DataError(f"{file}: line {number}: {wrong}; score it again")
     for metric in line["metrics"]:
         if wrong := _impossible(metric, line):
             raise DataError(f"{file}: line {number}: {metric} of item {line['doc_id']} is {wrong}; score it again")
@@ -127,11 +150,23 @@ def _impossible(metric: str, line: Line) -> str:
     """What is wrong with a score; nothing is said of lists, whose metrics are no means over items."""
     value = line.get(metric, "")
     if isinstance(value, str):
-        return f"{value!r}, no number" if metric in line else "not there"
+        return f"{quoted(value, 60)}, no number" if metric in line else "not there"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "a number of more than 64 bits"
     if isinstance(value, int | float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, int | float) and metric in _SHARES and not 0 <= value <= 1:
         return f"{value}, no share of 0 to 1"
+    return ""
+
+
+def _no_choices(line: Line) -> str:
+    """What is wrong with the requests of a question with choices, or with their answers."""
+    requests, answers = _asked(line), line["filtered_resps"]
+    if not all(len(request) > 1 for request in requests):
+        return "a request has no choice in it"
+    if len(answers) < len(requests) or not all(isinstance(_answer(answer), tuple) for answer in answers):
+        return "the answers are not a log-likelihood for each choice"
     return ""
 
 
@@ -151,7 +186,8 @@ def _sample(line: Line) -> Sample:
 def _answer(logged: Any) -> Any:
     # A log-likelihood and whether the text is what the model would write; lm-eval logs both as texts.
     if isinstance(logged, list) and len(logged) == 2 and str(logged[1]) in ("True", "False"):
-        return float(logged[0]), str(logged[1]) == "True"
+        with suppress(TypeError, ValueError, OverflowError):
+            return float(logged[0]), str(logged[1]) == "True"
     return logged
 
 
@@ -183,12 +219,10 @@ def _item(task: str, line: Line, question: str, choices: tuple[str, ...], sure: 
 
 def _choices(task: str, line: Line, run: Line) -> tuple[str, tuple[str, ...]]:
     """The question and its choices, from the requests: each is a text and how it could go on."""
-    requests = _requests(line)
-    if "acc_mutual_info" in line["metrics"]:  # each choice is also asked by itself
-        requests = requests[: len(requests) // 2]
+    requests = _asked(line)
     delimiter = _delimiter(_config(task, run), run)
     endings = [str(request[1]).removeprefix(delimiter) for request in requests]
-    if len({request[0] for request in requests}) > 1:  # the choices come before one common ending, as in WinoGrande
+    if len({str(prompt) for prompt, *_ in requests}) > 1:  # the choices come before one common ending, as in WinoGrande
         return endings[0], tuple(_question(task, run, line, place) for place in range(len(requests)))
     return _question(task, run, line, 0), tuple(endings)
 
@@ -206,6 +240,12 @@ def _question(task: str, run: Line, line: Line, place: int) -> str:
 def _delimiter(config: Line, run: Line) -> str:
     """What lm-eval puts between a question and a choice; nothing in a chat, unless it begins the answer itself."""
     return "" if run.get("chat_template") and not config.get("gen_prefix") else config.get("target_delimiter", " ")
+
+
+def _asked(line: Line) -> list[list[Any]]:
+    """The requests for each choice after the question; with this metric, each is also asked by itself."""
+    requests = _requests(line)
+    return requests[: max(1, len(requests) // 2)] if "acc_mutual_info" in line["metrics"] else requests
 
 
 def _requests(line: Line) -> list[list[Any]]:

@@ -8,7 +8,10 @@ from typing import Any
 
 from datatrial.component import LISTED
 from datatrial.errors import DataError
-from datatrial.records import read_json
+from datatrial.evaluation._log_shapes import Run, has_shape
+from datatrial.plain_json import value_of
+from datatrial.records import LARGEST_JSON
+from datatrial.regular_files import text_of
 
 _TIME = r"(?P<time>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(\.\d+)?)"
 _SAMPLES = re.compile(rf"samples_(?P<task>.+)_{_TIME}\.jsonl")
@@ -36,7 +39,7 @@ class Logs:
         samples = {task: files[max(files)] for task, files in sorted(times.items())}
         newest = {task: max(files) for task, files in times.items()}
         results = {task: _results_of(file, newest[task]) for task, file in samples.items()}
-        runs = tuple(_run(file) for file in sorted(set(results.values()), key=_time_of))
+        runs = tuple(read_run(file) for file in sorted(set(results.values()), key=_time_of))
         older = {task: len(files) - 1 for task, files in times.items() if len(files) > 1}
         return cls(samples, results, older, _benchmarks(runs, list(samples)), runs)
 
@@ -93,14 +96,20 @@ def _results_of(samples: Path, time: str) -> Path:
     )
 
 
-def _run(results: Path) -> Mapping[str, Any]:
+def read_run(results: Path) -> Mapping[str, Any]:
+    """What a results file says.
+
+    Raises: DataError when it is none.
+    """
     try:
-        run: Mapping[str, Any] = read_json(results)
+        run: Mapping[str, Any] = value_of(text_of(results, LARGEST_JSON))
     except ValueError as error:
         raise DataError(f"{results}: is not JSON ({error}); copy the whole file") from error
+    except OSError as error:
+        raise DataError(f"cannot read {results}: {error.strerror}") from error
     if not isinstance(run, Mapping):
         raise DataError(f"{results}: is no results file of lm-eval; copy the one that it wrote")
-    return run
+    return has_shape(Run, run, str(results))
 
 
 def _benchmarks(runs: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -118,8 +127,8 @@ def _benchmarks(runs: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict
     return found | {task: (task,) for task in tasks if task not in taken}
 
 
-def _leaves(name: str, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _leaves(name: str, groups: Mapping[str, Sequence[str]], above: tuple[str, ...] = ()) -> Iterator[str]:
     if name not in groups:
         yield name
-    for member in groups.get(name, ()):
-        yield from _leaves(member, groups)
+    for member in groups.get(name, ()) if name not in above else ():
+        yield from _leaves(member, groups, (*above, name))

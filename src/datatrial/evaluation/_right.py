@@ -22,6 +22,8 @@ class Scored:
     metrics: Mapping[str, Any]
 
 
+_LONGEST_PLACE = 1000  # characters of a list of places
+
 Places = tuple[int, ...]  # of the right choices, from 0
 
 
@@ -44,8 +46,8 @@ def worth(questions: Sequence[Scored]) -> list[dict[str, list[float]]]:
 
 def _as_place(question: Scored) -> Places | None:
     try:
-        value = ast.literal_eval(question.target)
-    except (ValueError, SyntaxError):
+        value = ast.literal_eval(question.target) if len(question.target) <= _LONGEST_PLACE else None
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two: of many brackets
         return None
     values = value if isinstance(value, list) else [value]
     return tuple(map(int, values)) if all(isinstance(place, int) for place in values) else None
@@ -58,8 +60,9 @@ def _as_text(question: Scored) -> Places | None:
 def _by_labels(question: Scored) -> Places | None:
     """The choices labelled 1 where the document has such labels beside its choices, as TruthfulQA's does."""
     for part in question.document.values():
-        if isinstance(part, Mapping) and list(part.get("choices") or ()) == list(question.choices):
-            return tuple(place for place, label in enumerate(part.get("labels") or ()) if label == 1)
+        if isinstance(part, Mapping) and part.get("choices") == list(question.choices):
+            labels = part.get("labels")
+            return tuple(n for n, label in enumerate(labels) if label == 1) if isinstance(labels, list) else None
     return None
 
 

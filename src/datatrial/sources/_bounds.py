@@ -7,23 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.filesize import decimal
-
 from datatrial.errors import DataError
 from datatrial.regular_files import opened
 
 Row = dict[str, Any]
 
-LONGEST_ROW = 2**26  # bytes or characters: more text than any model takes at once, by far; as JSON it can take 2 GB
 MOST_COLUMNS = 1000  # of one data set
-DEEPEST = 50  # lists and objects within one another
 # Packed, text takes a third to a tenth of its room, made of a few words over and over 1/200, and a bomb 1/1,000.
 EXPANDS = 200
 ALWAYS_FINE = 2**30  # bytes that even a small file may hold
 
-TOO_LONG = f"longer than {decimal(LONGEST_ROW)}, which no row of texts is: is a line break or a quote missing?"
 TOO_MANY = f"has {{}} columns; at most {MOST_COLUMNS} are read: leave some out"
-TOO_DEEP = f"nested more than {DEEPEST} deep"
 
 
 class BadRowError(Exception):

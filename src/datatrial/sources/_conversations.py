@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, get_args
 
 from datatrial.component import LISTED
-from datatrial.errors import DataError, quoted
+from datatrial.errors import DataError, named, quoted
 from datatrial.records import Comparison, Demonstration, Message, Role
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -112,5 +112,4 @@ def shown(value: Any) -> str:
 
 def names_of(columns: Iterable[str]) -> str:
     """Some of a row's columns, as an error message lists them."""
-    some = [name if len(name) <= 60 else f"{name[:60]}…" for name in islice(columns, LISTED)]
-    return ", ".join(some) or "none"
+    return ", ".join(map(named, islice(columns, LISTED))) or "none"

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datatrial.errors import DataError, quoted
-from datatrial.sources._bounds import LONGEST_ROW, MOST_COLUMNS, TOO_LONG, TOO_MANY, BadRowError, Row, content
+from datatrial.regular_files import LONGEST_LINE, TOO_LONG
+from datatrial.sources._bounds import MOST_COLUMNS, TOO_MANY, BadRowError, Row, content
 from datatrial.sources._json import json_rows
 
 Numbered = Iterator[tuple[int, Row]]
@@ -72,7 +73,7 @@ def _json_rows(path: Path) -> Numbered:
 
 
 def _csv_rows(path: Path) -> Numbered:
-    csv.field_size_limit(LONGEST_ROW)  # its own limit of 131,072 characters is shorter than many a conversation
+    csv.field_size_limit(LONGEST_LINE)  # its own limit of 131,072 characters is shorter than many a conversation
     number = 1
     with content(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         lines = _Lines(text)
@@ -102,9 +103,9 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(LONGEST_ROW + 1)
+        line = self._text.readline(LONGEST_LINE + 1)
         self.held += len(line)
-        if self.held > LONGEST_ROW:
+        if self.held > LONGEST_LINE:
             raise csv.Error(TOO_LONG)
         if not line:
             raise StopIteration

@@ -6,11 +6,11 @@ from typing import Any
 
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError
+from datatrial.plain_json import value_of
 from datatrial.records import Comparison, Demonstration, Document, Form, Message, Question, Statement
 from datatrial.sources import _conversations
 from datatrial.sources._bounds import Row
 from datatrial.sources._conversations import HUMAN, UnusableError, messages_in, names_of, shown, transcript
-from datatrial.sources._json import value_in
 
 COLUMNS: Mapping[Form, tuple[str, ...]] = {
     "comparisons": ("messages", "prompt", "chosen", "rejected"),
@@ -85,7 +85,7 @@ class Cells:
         value = self[ours]
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:
-                value = value_in(value)
+                value = value_of(value)
             except ValueError as error:
                 raise DataError(f"the column {self.theirs(ours)!r} should hold a list as JSON ({error})") from None
         if not isinstance(value, list):

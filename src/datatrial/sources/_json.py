@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from datatrial.sources._bounds import DEEPEST, LONGEST_ROW, TOO_DEEP, TOO_LONG, BadRowError, Row
+from datatrial.plain_json import TOO_DEEP, checked, value_of
+from datatrial.regular_files import LONGEST_LINE, TOO_LONG
+from datatrial.sources._bounds import BadRowError, Row
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _CHUNK = 2**20  # bytes of a list that are read at a time
@@ -24,28 +26,16 @@ def json_rows(file: io.BufferedReader) -> Iterator[tuple[int, Row]]:
     return _listed(_Ahead(file)) if start.startswith(b"[") else _lines(file)
 
 
-def value_in(text: str) -> Any:
-    """The value of a text in JSON.
-
-    Raises: ValueError when it is none, or nested too deep to be handled.
-    """
-    try:
-        return _shallow(json.loads(text), text, 0, len(text))
-    except RecursionError:
-        raise ValueError(TOO_DEEP) from None
-
-
 def _lines(file: io.BufferedReader) -> Iterator[tuple[int, Row]]:
     number = 0
-    while line := file.readline(LONGEST_ROW + 1):
+    while line := file.readline(LONGEST_LINE + 1):
         number += 1
-        if len(line) > LONGEST_ROW:
+        if len(line) > LONGEST_LINE:
             raise BadRowError(number, TOO_LONG)
         if line.isspace():
             continue
         try:
-            text = line.decode().removeprefix("\ufeff")
-            row = _row(value_in(text), text, 0, len(text))
+            row = _row(value_of(line.decode().removeprefix("\ufeff")))
         except ValueError as error:
             raise BadRowError(number, f"not JSON ({error}); every line of JSONL is one row in {{…}}") from None
         yield number, row
@@ -99,7 +89,7 @@ class _Ahead:
         Raises: ValueError when it is none.
         """
         value, end = self._decoded()
-        row = _row(_shallow(value, self._text, self._at, end), self._text, self._at, end)
+        row = _row(checked(value, self._text, self._at, end))
         self.skip(end - self._at)
         return row
 
@@ -112,7 +102,7 @@ class _Ahead:
             except json.JSONDecodeError as error:
                 if not error.msg.startswith("Unterminated") and error.pos < len(self._text) - _LONGEST_SIGN:
                     raise
-                if len(self._text) - self._at > LONGEST_ROW:
+                if len(self._text) - self._at > LONGEST_LINE:
                     raise ValueError(TOO_LONG) from None
                 if not self._more():  # it was not for want of text
                     raise
@@ -127,26 +117,7 @@ class _Ahead:
 _DECODER = json.JSONDecoder()
 
 
-def _row(value: Any, text: str, start: int, end: int) -> Row:
+def _row(value: Any) -> Row:
     if not isinstance(value, dict):
         raise ValueError(f"a row should be an object in {{…}}, not a {type(value).__name__}")
-    if text.find("\\u", start, end) >= 0:  # only an escape such as \ud83d can leave half a character
-        json.dumps(value, ensure_ascii=False).encode()  # which no text file can hold
     return value
-
-
-def _shallow(value: Any, text: str, start: int, end: int) -> Any:
-    """The value itself; what is nested deeper than others can follow is refused."""
-    if text.count("[", start, end) + text.count("{", start, end) > DEEPEST:
-        level = [value]
-        for _ in range(DEEPEST):
-            level = [inner for outer in level for inner in _within(outer)]
-            if not level:
-                return value
-        raise ValueError(TOO_DEEP)
-    return value
-
-
-def _within(value: Any) -> list[Any]:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [item for item in inner if isinstance(item, list | dict)]

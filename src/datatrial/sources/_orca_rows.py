@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from datatrial.errors import DataError
+from datatrial.sources._conversations import names_of
 from datatrial.sources._gathering import Drops
 from datatrial.sources._parquet import batches, columns_of, lazy
 from datatrial.tables import MESSAGES, NUMBER
@@ -60,7 +61,7 @@ def surveyed(path: Path, answered_by: str, drops: Drops, changed: str) -> OrcaFi
     """
     missing = [name for name in ("id", *TURNS) if name not in (found := columns_of(path))]
     if missing:
-        raise DataError(f"{path}: no column {missing[0]!r} (columns of this file: {', '.join(found)}); {changed}")
+        raise DataError(f"{path}: no column {missing[0]!r} (columns of this file: {names_of(found)}); {changed}")
     usable = [pl.Series(dtype=pl.Boolean)]
     for batch in batches(path, ["id", *TURNS]):
         for name, dtype in batch.schema.items():

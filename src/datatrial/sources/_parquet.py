@@ -44,7 +44,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
             f"{path}: to read a few of its rows takes more than {_DECODED >> 30} GiB of memory, which texts do not: "
             "fetch or write it again"
         ) from error
-    except (pa.ArrowException, OSError, PanicException) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException) as error:
         if isinstance(error, OSError) and error.errno:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         raise DataError(f"{path}: not a whole Parquet file ({first_line(error)}); fetch or write it again") from error
