@@ -37,7 +37,7 @@ from datatrial.trial import Trial, prepare
 STUDIES = ("studies/quickstart.yaml", "studies/paper_small.yaml", "studies/real_sample.yaml")
 PARTS = (0.1, 0.25, 0.5, 0.75)  # of the run's length
 SLOTS = (1, 2, 4, 8)
-MADE_UP = 200  # studies
+MADE_UP = 100  # studies
 OFF, OWN = 0.35, 0.15  # spread of the factor of a kind, and of a step, in log seconds
 START = 15.0  # seconds, the first time in a worker
 MEANS = {"model": 900.0, "sft": 1200.0, "dpo": 2000.0, "mmlu": 300.0, "hellaswag": 200.0, "arc": 60.0, "safety": 90.0}
@@ -180,7 +180,7 @@ def made_up(rng: Random) -> tuple[list[Step], dict[str, float], dict[str, Took]]
         made = Step(Named(kind, name), inputs, label=name, resources=Resources(gpus=None))
         should = 5 + MEANS[kind] * sizes[kind] * rng.lognormvariate(0, 0.3)
         seconds = should * off[kind] * rng.lognormvariate(0, OWN)
-        marks = [(seconds * n / 50, Event("progress", made.digest, "steps", n, 50)) for n in range(51)]
+        marks = [(seconds * n / 25, Event("progress", made.digest, "steps", n, 25)) for n in range(26)]
         expected[made.digest], took[made.digest] = should, Took(0.0, seconds, marks)
         steps.append(made)
         return made

@@ -8,6 +8,8 @@ from datatrial.engine.step import Step
 
 EVIDENCE = 60.0  # expected seconds of work, from which on what it really took counts more than what was believed before
 
+COUNTED = 4.0  # times that work counts which a running step has counted: there is no start of a worker in it
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -18,6 +20,9 @@ class Seen:
 
     def __add__(self, other: "Seen") -> "Seen":
         return Seen(self.expected + other.expected, self.took + other.took)
+
+    def __mul__(self, times: float) -> "Seen":
+        return Seen(self.expected * times, self.took * times)
 
     def pace(self, believed: float | None, evidence: float) -> float | None:
         """Real seconds for an expected one, where so many were `believed` before; None while nothing is known.
@@ -63,7 +68,7 @@ class Paces:
         """The pace of each kind, with what was seen of running steps; None where nothing can be said yet."""
         now = defaultdict(Seen, self.now)
         for step, seen in running:
-            now[step.task.kind] += seen
+            now[step.task.kind] += seen * COUNTED
         paces: dict[str, float | None] = {}
         for runs_model, evidence in self.evidence.items():
             kinds = [kind for kind, runs in self.runs_model.items() if runs == runs_model]
