@@ -9,6 +9,7 @@ from datatrial.engine.schedule import Event, all_of
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
 from datatrial.engine.time_left import TimeLeft
+from datatrial.records import Runtime
 from tests.engine.tasks import Fail, Write
 
 
@@ -94,3 +95,20 @@ def test_what_another_run_has_done_by_now_is_not_counted(store):
     events = [(Event("cached", theirs.digest), theirs)]
     events += [(Event(change, ours.digest), ours) for change in ("started", "done", "cached")]
     assert shown(store, [ours, theirs], events).startswith("✓ 1/1 ours")
+
+
+def test_a_damaged_result_is_said_and_counts_as_to_be_done(store):
+    there, other = Step(Write("there"), label="there"), Step(Write("other"), label="other")
+    store.build(store.work(there), Runtime())
+    damaged = Event("damaged", there.digest, "text is not what was written; it is made again")
+    text = shown(
+        store,
+        [there, other],
+        [
+            (damaged, there),
+            (Event("started", there.digest), there),
+            (Event("done", there.digest), there),
+        ],
+    )
+    assert "! there\n  text is not what was written" in text
+    assert "✓ 1/2 there" in text

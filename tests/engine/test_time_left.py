@@ -247,3 +247,15 @@ def test_it_is_right_within_30_percent_once_a_tenth_is_done(store, now, slots):
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (65, "1 min 05 s"), (7800, "2 h 10 min")])
 def test_durations_are_written_as_people_read_them(seconds, text):
     assert clock(seconds) == text
+
+
+def test_what_is_damaged_is_to_be_done_again(store, now):
+    below = step("below")
+    steps = [below, step("above", below=below)]
+    for one in steps:
+        store.build(store.work(one), Runtime())
+    left = TimeLeft(steps, store, 1, {one.digest: 10.0 for one in steps})
+    assert list(left.to_do) == []
+    tell(left, steps[1], "damaged")
+    tell(left, below, "damaged")
+    assert list(left.to_do.values()) == steps  # each after its inputs

@@ -84,4 +84,4 @@ def test_with_dropout_too_training_in_parts_is_training_whole(
     apart = tiny.result(stage, tmp_path, "apart", policy=base, data=data)
     assert tiny.summary(apart)["tokens_at_once"] < tiny.summary(whole)["tokens_at_once"]
     for metric in ("loss", "grad_norm"):
-        assert tiny.curve(apart, metric) == pytest.approx(tiny.curve(whole, metric), rel=1e-3), metric
+        assert tiny.curve(apart, metric) == pytest.approx(tiny.curve(whole, metric), rel=1e-4), metric
