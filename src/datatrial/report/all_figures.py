@@ -11,6 +11,7 @@ from datatrial.report.sections.representation import moves, points
 from datatrial.report.sections.sweeps import charts
 from datatrial.report.sections.tradeoff import points as both
 from datatrial.report.sections.training import CURVES
+from datatrial.report.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def all_figures(findings: Findings) -> "dict[str, Figure]":
     """The charts in the order of the report; names are good names of files, and each is used once."""
     figures: dict[str, Figure] = {}
+    findings = shown(findings)
     for part in PARTS:
         for title, figure in part(findings):
             name = plain = re.sub(r"[^\w.+-]+", "-", title).strip("-.")
