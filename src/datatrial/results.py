@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step, upstream_first
@@ -65,14 +65,20 @@ class Results:
         done = {name: step for name, step in self.plan.audits.items() if self.store.has(step)}
         return {name: read_audit(self.store.path(step)) for name, step in done.items()}
 
-    def tables(self) -> "list[TextTable]":
-        """The report's tables in words: benchmarks, safety by group, claims or contrasts, and published results."""
+    def tables(self, most: int | None = None) -> "list[TextTable]":
+        """The report's tables in words: benchmarks, safety by group, claims or contrasts, and published results.
+
+        With `most`, of more arms than a page has room for only so many, those whose differences are the surest.
+        """
         from datatrial.reference import Reference
         from datatrial.report.analysis import Analysis
         from datatrial.report.published import published_tables
+        from datatrial.report.shown import MOST_ARMS
         from datatrial.report.tables import benchmark_table, claims_table, contrasts_table, safety_table
 
         analysis, reference = Analysis.read(self._contrasts, self.plan.study.primary), self.plan.study.reference
+        if most and len(analysis.arms) > MOST_ARMS:
+            analysis = analysis.of_arms(analysis.surest(most))
         safety = [safety_table(analysis, benchmark, intervals=False) for benchmark in analysis.safety_benchmarks]
         judged = claims_table(analysis, brief=True) if analysis.claims else contrasts_table(analysis, brief=True)
         published = published_tables(Reference.load(reference), analysis) if reference else []
@@ -82,6 +88,10 @@ class Results:
     @property
     def notes(self) -> list[str]:
         """What scores say of themselves, such as which items could not be scored; each once, after its benchmark."""
+        if self.summary and self.store.has(self.summary):
+            return [
+                f"{title}: {note}" for title, of in _remarks(self.summary, self.store)["notes"].items() for note in of
+            ]
         scored = [(title, step) for run in self.plan.runs for title, step in run.scores.items()]
         summaries = [(t, read_json(self.store.path(s) / "summary.json")) for t, s in scored if self.store.has(s)]
         return list(
@@ -107,9 +117,11 @@ class Results:
 
 def cautions_of(report: Step, store: Store) -> list[str]:
     """What a reader must know before believing a report that the store holds, as its page says it."""
-    from datatrial.report._findings import Findings
-    from datatrial.report.cautions import cautions
-    from datatrial.report.page import Report
+    cautions: list[str] = _remarks(report, store)["cautions"]
+    return cautions
 
-    assert isinstance(report.task, Report)
-    return cautions(Findings.read(report.task, {name: store.path(step) for name, step in report.inputs.items()}))
+
+def _remarks(report: Step, store: Store) -> dict[str, Any]:
+    """What the report says besides tables: not read from the results again, which may be thousands, or far away."""
+    remarks: dict[str, Any] = read_json(store.path(report) / "remarks.json")
+    return remarks

@@ -14,6 +14,7 @@ import pytest
 
 from datatrial.effects import EvaluationRun
 from datatrial.records import read_json
+from datatrial.report import _items
 from datatrial.report._findings import Findings
 from datatrial.report._html import page as page_of
 from datatrial.report.page import MissingRun, NamedInput, ReportArm, ReportVariant
@@ -206,6 +207,15 @@ def test_a_choice_without_results_is_said_to_have_none(browser: "Browser", ficti
         )
         page.get_by_label("Arm", exact=True).select_option("base")
         wait(page, lambda: page.locator("#explorer-count").text_content() == "Choose two different arms.")
+
+
+def test_of_more_items_than_a_page_has_room_for_it_says_how_many_it_shows(
+    browser: "Browser", fiction: Fiction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_items, "MOST", 12_000)
+    with opened(browser, fiction.write(), {"a": "careful", "b": "careless", "on": "science"}) as page:
+        said = page.locator("#explorer-count").inner_text()
+    assert re.search(r"The page has room for \d+ of 40 items that not all runs answered alike, evenly spread", said)
 
 
 def test_a_redacted_page_shows_names_and_numbers(browser: "Browser", fiction: Fiction) -> None:

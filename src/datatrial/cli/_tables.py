@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from datatrial.results import Results
 
 
+FEW_ARMS = 8  # that are shown side by side where a study has more than its report shows
+
+
 def show(results: "Results") -> None:
     """Print a study's tables, the path of its report, and what failed."""
     if results.report:
-        show_report(results.tables(), results.notes, results.cautions, results.report)
+        show_report(results.tables(FEW_ARMS), results.notes, results.cautions, results.report)
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)
 

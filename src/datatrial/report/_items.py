@@ -10,14 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from datatrial.effects import EvaluationRun
 from datatrial.records import read_json
+from datatrial.statistics._arrays import Array, Mask
+from datatrial.statistics._sheet import Gathered
 
 TEXTS = ("question", "choices", "target", "text")  # of an item; a redacted report has none of them
 OF_ITEM = ("item", "stratum", *TEXTS, "right", "harmful", "toxicity", "groups")
 OF_RUN = ("value", "chosen", "log_likelihoods", "response")
+MOST = 32_000_000  # characters of a benchmark's items and answers, before they are compressed to about a fifth
+CELL = 30  # characters of an item's value, choice and log-likelihoods in one run, about
 SIDES = (0.0, 0.5, 1.0)  # an item with one of these as its value is wrong, a tie, or right
 
 
@@ -47,33 +52,48 @@ def contents(
     """What is packed, by name. Lists of items are parallel; so are the lists of each run, null where it lacks an item.
 
     Items that are right or wrong and that all runs answered alike can show no change: `alike` counts them (right,
-    wrong), and nothing else of them is kept.
+    wrong), and nothing else of them is kept. Of more items than a page has room for some are kept, evenly spread, and
+    `left_out` counts the others. Results are read one after another, twice: there may be millions of answers.
     """
-    summary = read_json(runs[0][1] / "summary.json")
-    frames = [_answers(result) for _, result in runs]
-    items = pl.concat([_some(frame, OF_ITEM) for frame in frames], how="diagonal_relaxed")
-    items = items.unique("item", keep="first", maintain_order=True)
-    answers = [
-        items.select("item").join(_some(f, ("item", *OF_RUN)), "item", "left", maintain_order="left") for f in frames
-    ]
-    values = pl.DataFrame([answer["value"].alias(str(n)) for n, answer in enumerate(answers)])
-    flips = all(column.drop_nulls().is_in(SIDES).all() for column in values)
-    alike = _alike(values) if flips else pl.repeat(False, items.height, eager=True)
-    best = values.max_horizontal()
-    kept, of_runs = items.filter(~alike), [answer.filter(~alike) for answer in answers]
-    sizes = kept["choices"].list.len().fill_null(0).to_list() if "choices" in kept.columns else []
+    summary, gathered = read_json(runs[0][1] / "summary.json"), Gathered()
+    judged, written = False, 0
+    for number, (_, result) in enumerate(runs):
+        frame = _answers(result)
+        gathered.add(number, _some(frame, (*OF_ITEM, "value")))
+        judged = judged or "target_reward" in frame.columns
+        written += 0 if redact else _characters(_some(frame, ("response",)))
+    values = gathered.values(len(runs))
+    flips = bool(np.isin(values[~np.isnan(values)], SIDES).all())
+    alike = _alike(values) if flips else np.zeros(values.shape[1], dtype=bool)
+    kept = gathered.items.filter(~alike)
+    shown = _as_fit(kept, CELL * len(runs) + written / max(1, gathered.items.height), () if redact else TEXTS)
     return {
         "metric": "perplexity" if _is_safety(summary) else summary["metric"],
         "flips": flips,
-        "judged": any("target_reward" in frame.columns for frame in frames),  # right: better than the data's own answer
-        "alike": [int((alike & (best == value)).sum()) for value in (1, 0)],
-        "items": kept["item"].to_list(),
-        **_described(kept.drop(TEXTS, strict=False) if redact else kept),
+        "judged": judged,  # right: better than the data's own answer
+        "alike": [int((values[0, alike] == value).sum()) for value in (1, 0)],
+        "left_out": kept.height - shown.height,
+        **_of_items(shown, runs, contaminated, redact),
+    }
+
+
+def _of_items(
+    items: pl.DataFrame,
+    runs: Sequence[tuple[EvaluationRun, Path]],
+    contaminated: Mapping[str, Collection[str]],
+    redact: bool,
+) -> dict[str, Any]:
+    """What is said of the items, and what each run said to them."""
+    names = items["item"]
+    sizes = items["choices"].list.len().fill_null(0).to_list() if "choices" in items.columns else []
+    return {
+        "items": names.to_list(),
+        **_described(items.drop(TEXTS, strict=False) if redact else items),
         **({"sizes": sizes} if any(sizes) else {}),
-        "contaminated": _contaminated(runs[0][0].benchmark, kept["item"].to_list(), contaminated),
+        "contaminated": _contaminated(runs[0][0].benchmark, names.to_list(), contaminated),
         "runs": [
-            {"arm": run.arm, "seed": run.seed, **_columns(answer, sizes, redact)}
-            for (run, _), answer in zip(runs, of_runs, strict=True)
+            {"arm": run.arm, "seed": run.seed, **_columns(_answered(names, result), sizes, redact)}
+            for run, result in runs
         ],
     }
 
@@ -96,10 +116,29 @@ def _some(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
     return frame.select(name for name in names if name in frame.columns)
 
 
-def _alike(values: pl.DataFrame) -> pl.Series:
-    """Which items every run has, all wrong or all right."""
-    lowest, highest, known = values.min_horizontal(), values.max_horizontal(), values.sum_horizontal(ignore_nulls=False)
-    return known.is_not_null() & (lowest == highest) & (lowest != 0.5)
+def _answered(items: pl.Series, result: Path) -> pl.DataFrame:
+    """What a run says of some items, in their order."""
+    answers = _some(_answers(result), ("item", *OF_RUN))
+    return items.to_frame().join(answers, "item", "left", maintain_order="left")
+
+
+def _alike(values: Array) -> Mask:
+    """Which items every run (runs × items) has, all wrong or all right."""
+    alike: Mask = (values == values[0]).all(axis=0) & (values[0] != 0.5)
+    return alike
+
+
+def _as_fit(items: pl.DataFrame, answers: float, texts: Collection[str]) -> pl.DataFrame:
+    """The items that a page has room for, evenly spread; `answers` is about how many characters are said of each."""
+    needed = items.height * answers + _characters(_some(items, texts))
+    number = items.height if needed <= MOST else max(1, int(items.height * MOST / needed))
+    return items[np.linspace(0, items.height - 1, number).round().astype(np.int64)] if number < items.height else items
+
+
+def _characters(texts: pl.DataFrame) -> int:
+    """Of all texts, or lists of them, in UTF-8."""
+    plain = (column.explode() if column.dtype == pl.List else column for column in texts)
+    return sum(int(column.cast(pl.String).str.len_bytes().sum() or 0) for column in plain)
 
 
 def _described(items: pl.DataFrame) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datatrial.report.sections.representation import moves, points
 from datatrial.report.sections.sweeps import charts
 from datatrial.report.sections.tradeoff import points as both
 from datatrial.report.sections.training import CURVES
+from datatrial.report.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def all_figures(findings: Findings) -> "dict[str, Figure]":
     """The charts in the order of the report; names are good names of files, and each is used once."""
+    findings = shown(findings)
     found = [named for part in PARTS for named in part(findings)]
     names = file_names([title for title, _ in found])
     return {name: figure for name, (_, figure) in zip(names, found, strict=True)}

@@ -1,8 +1,9 @@
 """What the statistics found, as the report, the tables and programs read it."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class Analysis:
 
     def any_score(self, endpoint: str) -> ArmScore | None:
         """Some arm's score on an endpoint, for what does not differ between arms: its metric, chance, sense."""
-        return next((s for (_, name), s in self._main.items() if name == endpoint), None)
+        return next(iter(self._on_endpoint.get(endpoint, ())), None)
 
     def delta(self, arm: str, endpoint: str) -> Contrast | None:
         """An arm's difference to the baseline; None for the baseline itself or when there is none."""
@@ -119,8 +120,7 @@ class Analysis:
 
     def scale(self, endpoint: str) -> int:
         """100 for shares and scores on a 0–1 scale, shown in points; 1 for others, such as a perplexity."""
-        found = [abs(s.estimate) for (_, name), s in self._main.items() if name == endpoint]
-        return 100 if max(found, default=0.0) <= 1 else 1
+        return self._scales.get(endpoint, 100)
 
     def is_primary(self, endpoint: str) -> bool:
         return any(is_of(endpoint, benchmark) for benchmark in self.primary)
@@ -141,6 +141,38 @@ class Analysis:
             if delta := self.delta(arm, endpoint):
                 said.setdefault(delta.verdict, []).append(endpoint)
         return said
+
+    def of_arms(self, arms: Collection[str]) -> "Analysis":
+        """The same without other arms, and without claims that are about any; p-values stay adjusted for all."""
+        claims = [claim for claim in self.claims if all({part.arm, part.against} <= {*arms} for part in claim.parts)]
+        declared = [part for claim in claims for part in claim.parts]
+        against = (c for c in self.contrasts if not c.declared and c.arm in arms and c.against in arms)
+        return replace(
+            self,
+            scores=tuple(score for score in self.scores if score.arm in arms),
+            contrasts=(*against, *declared),
+            unevenness=tuple(one for one in self.unevenness if one.arm in arms and one.against in arms),
+        )
+
+    def surest(self, most: int) -> list[str]:
+        """So many arms, in the study's order: the baseline, and those whose differences are the least doubtful."""
+        main = [c for c in self.contrasts if c.endpoint in self.endpoints and not math.isnan(c.p_adjusted)]
+        by_p = sorted(main, key=lambda contrast: (contrast.p_adjusted, contrast.p))
+        ranked = dict.fromkeys([self.baseline, *(arm for c in by_p for arm in (c.arm, c.against)), *self.arms])
+        chosen = set(list(ranked)[:most])
+        return [arm for arm in self.arms if arm in chosen]
+
+    @cached_property
+    def _on_endpoint(self) -> dict[str, list[ArmScore]]:
+        found: dict[str, list[ArmScore]] = {}
+        for (_, endpoint), score in self._main.items():
+            found.setdefault(endpoint, []).append(score)
+        return found
+
+    @cached_property
+    def _scales(self) -> dict[str, int]:
+        largest = {name: max(abs(score.estimate) for score in of) for name, of in self._on_endpoint.items()}
+        return {name: 100 if found <= 1 else 1 for name, found in largest.items()}
 
     @cached_property
     def _main(self) -> dict[tuple[str, str], ArmScore]:

@@ -1,5 +1,6 @@
 """The report: one page that people read, and the tables behind it."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -63,7 +64,9 @@ class ReportVariant(Settings):
 
 
 class Report(Component):
-    """Writes `report.html`, which needs no other file, and `tables/` (CSV and Markdown).
+    """Writes `report.html`, which needs no other file, `tables/` (CSV and Markdown) and `remarks.json`.
+
+    The last has what a console says besides the tables: `cautions`, and `notes` on the benchmarks by title.
 
     Reads the inputs `contrasts` (a `contrasts` result) and those that the settings name; each may have a
     `record.json`. The same settings and inputs give the same bytes.
@@ -97,10 +100,13 @@ class Report(Component):
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         from datatrial.report._findings import Findings
         from datatrial.report._html import page
+        from datatrial.report.cautions import cautions
         from datatrial.report.tables import write_tables
 
         runtime.progress(0, 1, "page")
         findings = Findings.read(self, inputs)
         write_tables(findings.analysis, out / "tables")
         (out / "report.html").write_text(page(findings), encoding="utf-8")
+        remarks = {"cautions": cautions(findings), "notes": findings.notes}
+        (out / "remarks.json").write_text(json.dumps(remarks, indent=1, ensure_ascii=False), encoding="utf-8")
         runtime.progress(1, 1, "page")

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,11 +137,11 @@ def csv_table(analysis: Analysis, name: str) -> "pl.DataFrame":
     import polars as pl
 
     rows: dict[str, Iterable[Mapping[str, object]]] = {
-        "benchmarks": (asdict(s) for s in analysis.scores if not s.group),
-        "safety": (asdict(s) for s in analysis.scores if s.benchmark in analysis.safety_benchmarks),
-        "contrasts": (asdict(c) for c in analysis.contrasts if not c.declared),
+        "benchmarks": (vars(s) for s in analysis.scores if not s.group),
+        "safety": (vars(s) for s in analysis.scores if s.benchmark in analysis.safety_benchmarks),
+        "contrasts": (vars(c) for c in analysis.contrasts if not c.declared),
         "claims": (
-            {**asdict(c), "claim": claim.text, "claim_outcome": claim.outcome}
+            {**vars(c), "claim": claim.text, "claim_outcome": claim.outcome}
             for claim in analysis.claims
             for c in claim.parts
         ),

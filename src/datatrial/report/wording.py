@@ -9,6 +9,7 @@ from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 MARKS = {"better": "▲", "worse": "▼", UNDETECTED: "", NOT_TESTED: ""}
 NO_INTERVAL = "no interval"
+MOST_LISTED = 60  # words that a sentence lists
 
 
 def number(value: float, scale: int) -> str:
@@ -79,7 +80,9 @@ def duration(seconds: float) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """a, b and c."""
+    """a, b and c; of very many the first, and how many more there are."""
+    if len(words) > MOST_LISTED:
+        words = [*words[:MOST_LISTED], f"{len(words) - MOST_LISTED:,} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

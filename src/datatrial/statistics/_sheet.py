@@ -89,7 +89,7 @@ def read_sheets(runs: Iterable[tuple[EvaluationRun, Path]]) -> tuple[list[RunSco
     Raises: DataError when a result holds neither scores of items nor a number for the whole.
     """
     scores: list[RunScores] = []
-    gathered: dict[str, _Gathered] = {}
+    gathered: dict[str, Gathered] = {}
     for number, (run, result) in enumerate(runs):
         rows, summary = pl.read_parquet(result / "scores.parquet"), read_json(result / "summary.json")
         found = RunScores(run, tuple(rows["metric"].unique(maintain_order=True)), summary)
@@ -97,18 +97,18 @@ def read_sheets(runs: Iterable[tuple[EvaluationRun, Path]]) -> tuple[list[RunSco
             raise DataError(f"{run.benchmark}: no item was scored for arm {run.arm}; look at the benchmark's limit")
         scores.append(found)
         if summary["statistic"] == "group_safety":
-            gathered.setdefault(found.metric, _Gathered()).add(number, rows)
+            gathered.setdefault(found.metric, Gathered()).add(number, rows)
         else:
             for metric in found.metrics:
-                gathered.setdefault(metric, _Gathered()).add(number, rows.filter(pl.col("metric") == metric))
+                gathered.setdefault(metric, Gathered()).add(number, rows.filter(pl.col("metric") == metric))
     if scores[0].summary["statistic"] == "group_safety":
         return scores, [_safety_sheet(scores, gathered[scores[0].metric])]
     left_out = set() if all(run.by_item for run in scores) else {run.metric for run in scores}
     return scores, [_mean_sheet(scores, metric, of) for metric, of in gathered.items() if metric not in left_out]
 
 
-class _Gathered:
-    """The scores of one metric, run by run."""
+class Gathered:
+    """The scores of one metric, run by run, and what is said of their items: rows have `item`, `value`, and more."""
 
     def __init__(self) -> None:
         self.items = pl.DataFrame()  # each as the first run that has it describes it, in the order of their coming
@@ -119,7 +119,7 @@ class _Gathered:
             first = self.items.is_empty()
             new = rows if first else rows.join(self.items, on="item", how="anti", maintain_order="left")
             new = new.drop("value").unique("item", keep="first", maintain_order=True)
-            self.items = new if first else pl.concat([self.items, new], how="diagonal")
+            self.items = new if first else pl.concat([self.items, new], how="diagonal_relaxed")
         numbered = self.items.select("item").with_row_index("place")
         places = rows.select("item").join(numbered, on="item", how="left", maintain_order="left")["place"].to_numpy()
         self.runs[run] = places, rows["value"].cast(pl.Float64).fill_null(math.nan).to_numpy()
@@ -132,14 +132,14 @@ class _Gathered:
         return values
 
 
-def _mean_sheet(scores: Sequence[RunScores], metric: str, gathered: _Gathered) -> Sheet:
+def _mean_sheet(scores: Sequence[RunScores], metric: str, gathered: Gathered) -> Sheet:
     _, strata = np.unique(gathered.items["stratum"].fill_null("").to_numpy(), return_inverse=True)
     main = metric == scores[0].metric
     single = np.arange(len(strata))
     return _sheet(scores, metric, main, gathered, strata, single, Mean(strata), ("",))
 
 
-def _safety_sheet(scores: Sequence[RunScores], gathered: _Gathered) -> Sheet:
+def _safety_sheet(scores: Sequence[RunScores], gathered: Gathered) -> Sheet:
     items = gathered.items
     groups = sorted(set(items["groups"].explode().drop_nulls()))
     harmful = items["harmful"].to_numpy()
@@ -156,7 +156,7 @@ def _sheet(
     scores: Sequence[RunScores],
     metric: str,
     main: bool,
-    gathered: _Gathered,
+    gathered: Gathered,
     strata: Labels,
     clusters: Labels,
     statistic: Statistic,

@@ -31,6 +31,9 @@ ORDER = (
 )
 
 
+WHOLE = ("summary", "cost", "provenance")  # what is said of all arms, however many there are
+
+
 @dataclass(frozen=True)
 class Section:
     """A rendered part of the report."""
@@ -44,6 +47,8 @@ def rendered(findings: "Findings") -> list[Section]:
     """Every section that has something to show, in reading order."""
     from importlib import import_module
 
-    modules = {name: import_module(f"{__name__}.{name}") for name in ORDER}
-    sections = (Section(name, module.TITLE, module.body(findings)) for name, module in modules.items())
-    return [section for section in sections if section.body]
+    from datatrial.report.shown import shown
+
+    modules, part = {name: import_module(f"{__name__}.{name}") for name in ORDER}, shown(findings)
+    bodies = {name: module.body(findings if name in WHOLE else part) for name, module in modules.items()}
+    return [Section(name, modules[name].TITLE, body) for name, body in bodies.items() if body]

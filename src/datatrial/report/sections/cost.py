@@ -10,6 +10,7 @@ from markupsafe import Markup
 from datatrial.records import read_json
 from datatrial.report._findings import Findings, Ran, record_of
 from datatrial.report._html import render
+from datatrial.report.shown import shown
 from datatrial.report.wording import count, duration
 
 TITLE = "Cost"
@@ -41,7 +42,7 @@ def body(findings: Findings) -> Markup:
     whole = sum(step.seconds for step in steps) + sum(one.get("took", {}).get("seconds", 0) for one in picking)
     rows.append(("all", sum(row[1] for row in rows), duration(whole), "", _memory(steps)))
     hours = sum(step.seconds for step in steps if step.memory.get("gpu")) / 3600
-    return render("cost.html", rows=rows, gpu_hours=hours, arms=arm_costs(findings))
+    return render("cost.html", rows=rows, gpu_hours=hours, arms=arm_costs(shown(findings)))
 
 
 def _picking(findings: Findings) -> list[dict[str, Any]]:

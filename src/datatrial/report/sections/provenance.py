@@ -8,6 +8,7 @@ from datatrial.report._findings import Findings, Ran
 from datatrial.report._html import render
 
 TITLE = "Provenance"
+MOST_LINES = 1000  # of steps, and of what they read
 REDRAWN = {
     "sample": "which rows are drawn",
     "order": "the order of the data",
@@ -36,10 +37,11 @@ def body(findings: Findings) -> Markup:
         "provenance.html",
         assumptions=findings.settings.assumptions,
         facts=facts,
-        externals=_externals(steps),
+        externals=_externals(steps)[:MOST_LINES],
         install="" if imported else _install(packages),
         study=study,
-        steps=steps,
+        steps=steps[:MOST_LINES],
+        more_steps=len(steps[MOST_LINES:]),
     )
 
 

@@ -13,6 +13,7 @@ from datatrial.report.analysis import Analysis, Claim
 from datatrial.report.cautions import cautions
 from datatrial.report.headlines import headline_of
 from datatrial.report.page import MissingRun
+from datatrial.report.shown import left_out, shown
 from datatrial.report.tables import said
 from datatrial.report.wording import difference, listed, plural
 from datatrial.statistics.endpoints import endpoint_of
@@ -20,21 +21,25 @@ from datatrial.statistics.verdict import NOT_TESTED, UNDETECTED
 
 TITLE = "What this study found"
 OUTCOMES = ("contradicted", "shown", "undecided", NOT_TESTED)  # in the order in which they are told
+MOST_MISSING = 100  # runs without results that are named
 LONGEST_REASON = 240  # characters shown of why something is missing; all of it is there to unfold
 
 
 def body(findings: Findings) -> Markup:
     analysis, added = findings.analysis, {variant.name for variant in findings.settings.variants}
+    told, lacking = shown(findings).analysis, missing(findings)
     return render(
         "summary.html",
-        missing=missing(findings),
+        missing=lacking[:MOST_MISSING],
+        more_missing=len(lacking[MOST_MISSING:]),
         headline=headline(analysis),
+        left_out=left_out(findings),
         claims=[
-            (claim, in_words(claim), [headline_of(part, analysis) for part in claim.parts]) for claim in analysis.claims
+            (claim, in_words(claim), [headline_of(part, analysis) for part in claim.parts]) for claim in told.claims
         ],
         main_question=main_question(analysis),
         baseline=analysis.baseline,
-        arms=[(arm, against_baseline(analysis, arm)) for arm in analysis.others if arm not in added],
+        arms=[(arm, against_baseline(analysis, arm)) for arm in told.others if arm not in added],
         cautions=cautions(findings),
     )
 

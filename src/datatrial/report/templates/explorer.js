@@ -208,6 +208,10 @@
     const { data, both } = view;
     const noun = data.flips ? "items that changed" : "items, those that changed most first";
     count.textContent = `${list.childElementCount} of ${rows.length} ${noun}; both arms have results on ${both}.`;
+    if (data.left_out) {
+      const [here, all] = [data.items.length, data.items.length + data.left_out];
+      count.textContent += ` The page has room for ${here} of ${all} items that not all runs answered alike, evenly spread.`;
+    }
   };
 
   const openItem = (name) => {
