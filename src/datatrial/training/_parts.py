@@ -130,7 +130,8 @@ class InParts(Trainer):  # type: ignore[misc]
         if self.tokens_at_once <= longest:
             raise ModelError(
                 f"memory ran out with one example at a time, of {longest} tokens at most: lower max_length "
-                f"(of {longest // 2} tokens, it would take about half), adapt fewer layers (lora.target_modules), or set `quantization: nf4`"
+                f"(one of {longest // 2} takes about half), adapt fewer layers (lora.target_modules), or set "
+                "`quantization: nf4`"
             ) from error
         # From what was tried: a budget may be far above what a batch has.
         self.tokens_at_once = min(self.tokens_at_once, len(rows) * longest) // 2
