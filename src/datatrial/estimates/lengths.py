@@ -6,6 +6,7 @@ characters of whole rows of half of each.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 SPREAD = 0.9  # standard deviation over mean of training texts
@@ -37,14 +38,17 @@ class Lengths:
 
         The integral of the quantile function over p ** n, by the midpoint rule.
         """
-        if n <= 1:
-            return self.cut(longest)
-        top, total = longest or math.inf, 0.0
-        for step in range(_STEPS):
-            p = ((step + 0.5) / _STEPS) ** (1 / n)
-            total += min(top, self._quantile(min(p, 1 - 1e-9)))
-        return total / _STEPS
+        return self.cut(longest) if n <= 1 else _longest_of(self, n, longest or math.inf)
 
-    def _quantile(self, p: float) -> float:
+    def quantile(self, p: float) -> float:
         s = self._sigma
         return self.mean * math.exp(s * _NORMAL.inv_cdf(p) - s * s / 2) if self.spread else self.mean
+
+
+@lru_cache(maxsize=1024)  # the same for all arms and seeds that differ in something else
+def _longest_of(lengths: Lengths, n: float, top: float) -> float:
+    total = 0.0
+    for step in range(_STEPS):
+        p = ((step + 0.5) / _STEPS) ** (1 / n)
+        total += min(top, lengths.quantile(min(p, 1 - 1e-9)))
+    return total / _STEPS
