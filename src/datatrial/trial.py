@@ -224,8 +224,8 @@ def run(
     is started here. A step that fails stops only what depends on it: `Results.failed` names it.
 
     Raises: StudyError for a bad study, StoreError for a store that cannot be written, DataError when the hub cannot
-    be read, DatatrialError for a cluster or device that is not there; KeyboardInterrupt on Ctrl-C or SIGTERM, with
-    everything finished kept.
+    be read, DatatrialError for a cluster or device that is not there; KeyboardInterrupt on Ctrl-C or SIGTERM, and
+    StoppedError, which is one, when it was asked to stop, with everything finished kept.
     """
     trial = prepare(study, store, overrides=overrides, jobs=jobs, device=device, executor=executor, address=address)
     return trial.run(listen)

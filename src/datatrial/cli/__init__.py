@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 some step failed (the rest finished), 2 a bad study, 130 interrupted."""
+"""The command line. Exit codes: 0 done, 1 some step failed (the rest finished), 2 a bad study, 130 stopped."""
 
 # ruff: noqa: F401, I001  (each registers its command, in the order of the help)
 from datatrial.cli import (

@@ -59,13 +59,15 @@ def _print_run(run: "LiveRun") -> None:
     out.print(Text(f"{run} ({clock(run.seconds)} so far)", style="bold"), soft_wrap=True)
     out.print(Text(f"  {' · '.join(counts)}"), soft_wrap=True)
     table = Table.grid(padding=(0, 2))
+    for no_wrap in (True, False, True, False, True):
+        table.add_column(no_wrap=no_wrap)
     for step in run.running:
         share = step.done / step.total if step.total else 0.0
         full = round(BAR * share)
         bar = f"{'█' * full}{'░' * (BAR - full)} {share:4.0%}" if step.total else ""
         count = f"{step.done:,.0f}/{step.total:,.0f} {step.counted}" if step.total else step.counted
         table.add_row("", Text(step.label), bar, Text(count), f"for {clock(step.seconds)}")
-    out.print(table)
+    out.print(table, "")
 
 
 def _counts(plan: "Plan", states: Mapping[str, str]) -> dict[str, tuple[int, ...]]:

@@ -93,7 +93,9 @@ class Garbage:
 
         Raises: StoreError naming what could not be removed.
         """
-        self.survey()  # for the sizes
+        found = self.survey()  # for the sizes
+        if not found.free:
+            return found
         aside = self.root / TRASH / uuid4().hex
         try:
             aside.mkdir(parents=True)
