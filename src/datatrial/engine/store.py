@@ -205,17 +205,10 @@ class Store:
 
     def is_running(self, step: Step) -> bool:
         """Whether some process is building the step now."""
-        path = self._lock(step)
-        if not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                return False
-        except Timeout:
-            return True
+        return bool(Board(self.root).is_held(self._lock(step)))
 
-    def _lock(self, step: Step | Work) -> Path:
-        return self.root / "locks" / f"{step.name}.lock"
+    def _lock(self, step: Step | Work) -> str:
+        return f"locks/{step.name}.lock"
 
     def _scratch(self, step: Step | Work) -> Path:
         return self.root / "scratch" / step.name
@@ -241,7 +234,7 @@ class Store:
 
     @contextmanager
     def _locked(self, work: Work, runtime: Runtime) -> Iterator[None]:
-        lock, seconds = FileLock(self._lock(work)), 0.0
+        lock, seconds = FileLock(self.root / self._lock(work)), 0.0
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=seconds)
