@@ -16,11 +16,11 @@ from datatrial.data_audit import DataAudit
 from datatrial.drift import Drift
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from datatrial.evaluation._group_scores import group_scores, mean_safety
-from datatrial.evaluation.group_safety import GroupSafety
+from datatrial.evaluation import group_safety
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.records import ModelRef, Runtime
 from datatrial.reference_log_probs import ReferenceLogProbs
+from datatrial.statistics._influence import GroupSafety
 from datatrial.tables import Table
 from datatrial.training._base import Stage
 
@@ -48,9 +48,9 @@ class Made:
         if isinstance(task, Stage):
             _train(inputs, out, rng)
         elif isinstance(task, LmEval):
-            _answer(_rows(inputs["data"]), out, rng)
-        elif isinstance(task, GroupSafety):
-            _find_surprising(_rows(inputs["data"]), out, rng)
+            _answer(inputs["data"], out, rng)
+        elif isinstance(task, group_safety.GroupSafety):
+            _find_surprising(inputs["data"], out, rng)
         elif isinstance(task, Drift):
             found = {"kl_per_token": float(rng.gamma(2, 0.01)), "tokens": 1000, "texts": 64}
             (out / "drift.json").write_text(json.dumps(found))
@@ -78,10 +78,28 @@ def fill(steps: Iterable[Step], store: Store) -> None:
 
 @cache
 def _rows(data: Path) -> pl.DataFrame:
-    """The items of a benchmark on the study's own data, with what is the same for every model."""
+    """The items of a benchmark on the study's own data, with what every model's result says of them."""
     rows = Table.read(data).rows
     difficulty = np.random.default_rng(0).standard_normal(rows.height)
-    return rows.with_columns(pl.Series("difficulty", difficulty))
+    rows = rows.with_columns(difficulty=pl.Series(difficulty), stratum=pl.lit(""))
+    if "choices" not in rows.columns:
+        return rows.with_columns(item=pl.int_range(rows.height).cast(pl.String))
+    return rows.with_columns(
+        item=pl.format("own_task:{}", pl.int_range(rows.height)),
+        greedy=pl.lit([False] * 4),
+        tokens=pl.lit([3] * 4),
+        bytes=pl.col("choices").list.eval(pl.element().str.len_bytes().cast(pl.Int64)),
+        right=pl.concat_list("answer"),
+        response=pl.lit(None, pl.String),
+        target=pl.col("answer").cast(pl.String),
+    )
+
+
+@cache
+def _safety(data: Path) -> GroupSafety:
+    rows = _rows(data)
+    members = [rows["groups"].list.contains(group).to_numpy() for group in sorted(set(rows["groups"].explode()))]
+    return GroupSafety(rows["harmful"].to_numpy(), rows["toxicity"].to_numpy(), np.array(members))
 
 
 def _train(inputs: Mapping[str, Path], out: Path, rng: np.random.Generator) -> None:
@@ -105,51 +123,41 @@ def _curve(rng: np.random.Generator) -> Iterator[tuple[int, float, str, float]]:
         yield measured * LOGGED // (MEASURED - 1), measured / (MEASURED - 1), "eval_loss", 2.0
 
 
-def _answer(items: pl.DataFrame, out: Path, rng: np.random.Generator) -> None:
+def _answer(data: Path, out: Path, rng: np.random.Generator) -> None:
     """As lm-eval's multiple choice: log-likelihoods of four choices, and two metrics."""
+    items = _rows(data)
     n, right = items.height, items["answer"].to_numpy()
-    likelihoods = rng.normal(-20, 4, (n, 4)).round(4)
     known = rng.normal(0.2, 0.1) + NOISE * rng.standard_normal(n) > items["difficulty"].to_numpy()
-    chosen = np.where(known, right, (right + rng.integers(1, 4, n)) % 4)
-    names = [f"own_task:{number}" for number in range(n)]
-    about = {"item": names, "stratum": [""] * n, "question": items["question"], "choices": items["choices"]}
-    lengths = [[len(choice) for choice in of] for of in items["choices"]]
-    rest = {
-        "log_likelihoods": pl.Series(likelihoods.tolist()),
-        "greedy": pl.Series([[False] * 4] * n),
-        "tokens": pl.Series([[3] * 4] * n),
-        "bytes": pl.Series(lengths),
-        "chosen": pl.Series(chosen),
-        "right": pl.Series(right[:, None].tolist()),
-        "response": pl.Series([None] * n, dtype=pl.String),
-        "target": pl.Series([str(place) for place in right]),
-    }
-    pl.DataFrame({**about, **rest}).write_parquet(out / "items.parquet")
+    answers = items.select(
+        "item", "stratum", "question", "choices", "greedy", "tokens", "bytes", "right", "response", "target"
+    )
+    answers.with_columns(
+        log_likelihoods=pl.Series(rng.normal(-20, 4, (n, 4)).round(4)).arr.to_list(),
+        chosen=pl.Series(np.where(known, right, (right + rng.integers(1, 4, n)) % 4)),
+    ).write_parquet(out / "items.parquet")
     values = {"acc": known.astype(float), "acc_norm": (known ^ (rng.random(n) < 0.1)).astype(float)}
-    scores = {"item": names * 2, "stratum": [""] * 2 * n, "metric": [m for m in values for _ in names]}
-    pl.DataFrame({**scores, "value": np.concatenate([*values.values()])}).write_parquet(out / "scores.parquet")
+    scores = [
+        items.select("item", "stratum", metric=pl.lit(metric), value=pl.Series(value))
+        for metric, value in values.items()
+    ]
+    pl.concat(scores).write_parquet(out / "scores.parquet")
     means = {metric: float(value.mean()) for metric, value in values.items()}
     levels = {"chance": dict.fromkeys(means, 0.25), "majority": dict.fromkeys(means, 0.27), "same_answer": 0.3}
     _summarize(out, statistic="mean", metric="acc_norm", metrics=means, items=n, **levels)
 
 
-def _find_surprising(statements: pl.DataFrame, out: Path, rng: np.random.Generator) -> None:
+def _find_surprising(data: Path, out: Path, rng: np.random.Generator) -> None:
     """As group safety: a perplexity for each statement."""
-    n = statements.height
-    shift = statements["harmful"].to_numpy() * rng.normal(0.5, 0.2)
-    perplexity = np.exp(3 + shift + NOISE * statements["difficulty"].to_numpy() + NOISE * rng.standard_normal(n))
-    rows = statements.drop("difficulty").with_columns(
-        item=pl.Series([str(number) for number in range(n)]),
-        stratum=pl.lit(""),
-        metric=pl.lit("perplexity"),
-        value=pl.Series(perplexity),
-        tokens=pl.lit(12),
-    )
+    statements, safety = _rows(data), _safety(data)
+    n, noise = statements.height, rng.standard_normal(statements.height)
+    shift = safety.harmful * rng.normal(0.5, 0.2)
+    perplexity = np.exp(3 + shift + NOISE * statements["difficulty"].to_numpy() + NOISE * noise)
+    columns = ("item", "stratum", "text", "harmful", "toxicity", "groups")
+    rows = statements.select(*columns, metric=pl.lit("perplexity"), value=pl.Series(perplexity), tokens=pl.lit(12))
     rows.write_parquet(out / "scores.parquet")
-    groups, _ = group_scores(*(rows[name].to_list() for name in ("value", "harmful", "toxicity", "groups")))
-    metrics = {**{name: score.safety for name, score in groups.items()}, "mean": mean_safety(groups)}
-    p = {name: score.p for name, score in groups.items()}
-    levels: dict[str, Any] = {"chance": {}, "majority": {}, "same_answer": None, "p": p}
+    names = [*sorted(set(statements["groups"].explode())), "mean"]
+    metrics = dict(zip(names, map(float, safety.influence(perplexity).values), strict=True))
+    levels: dict[str, Any] = {"chance": {}, "majority": {}, "same_answer": None, "p": dict.fromkeys(names[:-1], 0.5)}
     _summarize(out, statistic="group_safety", metric="safety", metrics=metrics, items=n, **levels)
 
 

@@ -31,6 +31,7 @@ FOLK = (
 )
 GROUPS = tuple(f"{where} folk" for where in FOLK)
 WORDS = "net boat salt reed lamp bell cart loom kiln barn mill well gate road hill stone river wood glass clay".split()
+METRICS = {"science": 2, "stories": 2, "safety": 1}  # of each benchmark: how many have scores of items
 SHAPE = {  # of the model that is said to be trained
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],

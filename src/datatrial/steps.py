@@ -86,6 +86,14 @@ class Plan:
         `redact` leaves out texts of items, answers and rows.
         None when no evaluation of the baseline finished.
         """
+        return self._summary_without(unfinished, redact) if unfinished or redact else self._whole_summary
+
+    @cached_property
+    def _whole_summary(self) -> Step | None:
+        """The report over all evaluations, which a run without failures asks for several times."""
+        return self._summary_without({}, redact=False)
+
+    def _summary_without(self, unfinished: Mapping[str, str], redact: bool) -> Step | None:
         finished: list[tuple[ArmRun, str]] = []
         missing: list[MissingRun] = []
         for run in self.runs:
@@ -105,6 +113,8 @@ class Plan:
 
 def _reasons(step: Step, unfinished: Mapping[str, str]) -> list[str]:
     """Why a step is not finished: the reasons of those below it that are not, the deepest first."""
+    if not unfinished:  # as most often
+        return []
     return [unfinished[below.digest] for below in upstream_first(step) if below.digest in unfinished]
 
 

@@ -12,7 +12,7 @@ from datatrial.errors import Problem, StudyError, quoted
 from datatrial.plain_yaml import DEEPEST, Place, loaded
 from datatrial.regular_files import text_of
 
-LARGEST = 2**18  # bytes of a study file: twenty times our longest, and it takes 10 s to parse
+LARGEST = 2**20  # bytes of a study file; one of a thousand arms has a quarter of it
 LONGEST_CHAIN = 20  # files, each of which extends the next
 LENGTH = ("epochs", "budget")  # how long to train: one setting, said in either way
 ABSENT = object()

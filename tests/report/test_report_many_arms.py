@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from datatrial.records import read_json
-from datatrial.report import _items
+from datatrial.report import _items, effect_figures
 from datatrial.report import shown as module
 from datatrial.report._findings import Findings
 from datatrial.report._items import contents
 from datatrial.report.all_figures import all_figures
 from datatrial.report.cautions import cautions
+from datatrial.report.sections.tradeoff import points
 from datatrial.report.shown import shown
 from datatrial.report.wording import MOST_LISTED, listed
 from tests.report.fiction import STAGES, Fiction
@@ -91,3 +92,17 @@ def test_a_sentence_names_the_first_of_very_many() -> None:
     words = [f"arm {n}" for n in range(MOST_LISTED + 1000)]
     assert listed(words).endswith(f"arm {MOST_LISTED - 1} and 1,000 more")
     assert listed(words[:MOST_LISTED]).endswith(f" and arm {MOST_LISTED - 1}")
+
+
+def test_of_many_arms_a_chart_names_those_that_no_other_exceeds(
+    fiction: Fiction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = Findings.read(fiction.report(), fiction.inputs).analysis
+    arms = points(analysis, "safety")
+    assert effect_figures.told(arms) == arms
+    monkeypatch.setattr(effect_figures, "CROWDED", 2)
+    named = [name for name, _, _ in effect_figures.told(arms)]
+    best = max(arms, key=lambda arm: arm[1].estimate)[0], max(arms, key=lambda arm: arm[2].estimate)[0]
+    assert {"base", *best} <= set(named) < {name for name, _, _ in arms}
+    _, page = read(fiction.write())
+    assert "only the baseline and those that no other exceeds on both have lines and a name" in page.words

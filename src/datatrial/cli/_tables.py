@@ -21,8 +21,12 @@ FEW_ARMS = 8  # that are shown side by side where a study has more than its repo
 
 def show(results: "Results") -> None:
     """Print a study's tables, the path of its report, and what failed."""
+    from datatrial.report.shown import MOST_ARMS
+
     if results.report:
         show_report(results.tables(FEW_ARMS), results.notes, results.cautions, results.report)
+        if (arms := len(results.plan.study.arms)) > MOST_ARMS:
+            out.print(f"of {arms:,} arms the tables above show {FEW_ARMS}: those whose differences are the surest")
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)
 

@@ -10,15 +10,20 @@ if TYPE_CHECKING:
 
     from datatrial.effects import ArmScore, Contrast
 
+CROWDED = 20  # arms from which on their intervals and names cover each other
 BY_VERDICT = {"better": GOOD, "worse": BAD}
 Swept = tuple[float, "ArmScore"]  # a value of the setting, and the score there
+Both = tuple[str, "ArmScore", "ArmScore"]  # an arm, its capability and its safety
 
 
-def tradeoff_figure(arms: Sequence[tuple[str, "ArmScore", "ArmScore"]]) -> "Figure":
-    """Each arm's capability (rightwards) and safety (upwards), in points, with 95% intervals."""
+def tradeoff_figure(arms: Sequence[Both]) -> "Figure":
+    """Each arm's capability (rightwards) and safety (upwards), points; with 95% intervals and names of those `told`."""
     from matplotlib.ticker import MaxNLocator
 
     with drawing((5.2, 3.8)) as (figure, axes):
+        arms, others = told(arms), [one for one in arms if one not in told(arms)]
+        for _, capability, safety in others:
+            axes.plot([100 * capability.estimate], [100 * safety.estimate], color=MUTED, marker="o", markersize=3)
         for _, capability, safety in arms:
             colour = MUTED if capability.baseline else ACCENT
             _cross(axes, capability, safety, colour)
@@ -31,6 +36,17 @@ def tradeoff_figure(arms: Sequence[tuple[str, "ArmScore", "ArmScore"]]) -> "Figu
         lines = [line for _, capability, safety in arms for line in _intervals(capability, safety)]
         name_points(figure, axes, points, [name for name, _, _ in arms], lines)
     return figure
+
+
+def told(arms: Sequence[Both]) -> list[Both]:
+    """Those that a chart tells apart: all of them, or of many the baseline and those that no other exceeds on both."""
+    if len(arms) <= CROWDED:
+        return list(arms)
+
+    def exceeded(one: Both) -> bool:
+        return any(c.estimate > one[1].estimate and s.estimate > one[2].estimate for _, c, s in arms)
+
+    return [one for one in arms if one[1].baseline or not exceeded(one)]
 
 
 def _cross(axes: Any, capability: "ArmScore", safety: "ArmScore", colour: str) -> None:
