@@ -163,7 +163,7 @@ def test_only_files_of_some_length_in_utf_8_are_read(tmp_path):
         "device": "it is a pipe or a device",
         "folder": "Is a directory",
         "latin": "it is not in UTF-8",
-        "large": "it has 262.1 kB, and at most 262.1 kB are read",
+        "large": "it has 1.0 MB, and at most 1.0 MB are read",
     }.items():
         with pytest.raises(StudyError, match=rf"cannot read .*{name}\.yaml: {message}"):
             YamlFile.read(tmp_path / f"{name}.yaml")
