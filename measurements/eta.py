@@ -7,7 +7,8 @@ really left. Then the same steps are gone through once more by the real schedule
 the processor time that it took, on other numbers of workers, as on a machine that does nothing else.
 
 The studies that are made up have arms of SFT and DPO on four benchmarks. What a step really takes differs from what it
-should by a factor of its kind, by one of its own, and, the first time in each worker, by the start of libraries.
+should by a factor of the device, by one of its kind, by one of its own, and, the first time in each worker, by the
+start of libraries.
 """
 
 import heapq
@@ -38,7 +39,7 @@ STUDIES = ("studies/quickstart.yaml", "studies/paper_small.yaml", "studies/real_
 PARTS = (0.1, 0.25, 0.5, 0.75)  # of the run's length
 SLOTS = (1, 2, 4, 8)
 MADE_UP = 100  # studies
-OFF, OWN = 0.35, 0.15  # spread of the factor of a kind, and of a step, in log seconds
+DEVICE, OFF, OWN = 0.35, 0.35, 0.15  # spread of the factors of a device, of a kind, of a step, in log seconds
 START = 15.0  # seconds, the first time in a worker
 MEANS = {"model": 900.0, "sft": 1200.0, "dpo": 2000.0, "mmlu": 300.0, "hellaswag": 200.0, "arc": 60.0, "safety": 90.0}
 BENCHMARKS = ("mmlu", "hellaswag", "arc", "safety")
@@ -172,7 +173,8 @@ def row(name: str, whole: float, found: Sequence[float | None]) -> str:
 
 def made_up(rng: Random) -> tuple[list[Step], dict[str, float], dict[str, Took]]:
     """The steps of a study, what each should take, and what it takes."""
-    off = {kind: rng.lognormvariate(0, OFF) for kind in MEANS}
+    device = rng.lognormvariate(0, DEVICE)
+    off = {kind: device * rng.lognormvariate(0, OFF) for kind in MEANS}
     sizes = {kind: rng.lognormvariate(0, 0.8) for kind in MEANS}
     steps, expected, took = list[Step](), dict[str, float](), dict[str, Took]()
 

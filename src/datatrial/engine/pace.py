@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datatrial.engine.step import Step
 
 EVIDENCE = 60.0  # expected seconds of work, from which on what it really took counts more than what was believed before
-
+ONE_KIND = 2.0  # times of that, as which one kind counts at most for the pace of the others
 COUNTED = 4.0  # times that work counts which a running step has counted: there is no start of a worker in it
 
 
@@ -72,8 +72,8 @@ class Paces:
         paces: dict[str, float | None] = {}
         for runs_model, evidence in self.evidence.items():
             kinds = [kind for kind, runs in self.runs_model.items() if runs == runs_model]
-            before = _all(self.before, kinds).pace(self.believed[runs_model], evidence)
-            together = _all(now, kinds).pace(before, evidence)
+            before = _all(self.before, kinds, ONE_KIND * evidence).pace(self.believed[runs_model], evidence)
+            together = _all(now, kinds, ONE_KIND * evidence).pace(before, evidence)
             for kind in kinds:
                 own = self.before[kind].pace(before, evidence)
                 # As much slower now as all are now.
@@ -93,5 +93,7 @@ def _filled_in(steps: Sequence[Step], known: Mapping[str, float]) -> dict[str, f
     return {step.digest: known.get(step.digest, average.get(step.task.kind, everywhere)) for step in steps}
 
 
-def _all(seen: Mapping[str, Seen], kinds: Sequence[str]) -> Seen:
-    return sum((seen[kind] for kind in kinds if kind in seen), Seen())
+def _all(seen: Mapping[str, Seen], kinds: Sequence[str], most: float) -> Seen:
+    """What was seen of these kinds together, of each at most so many expected seconds."""
+    some = [seen[kind] for kind in kinds if kind in seen]
+    return sum((one * min(1.0, most / one.expected) for one in some if one.expected), Seen())
