@@ -22,7 +22,7 @@ def numbers(store: Store) -> dict[str, pl.DataFrame]:
 
 
 def digests_and_times(store: Store) -> dict[str, int]:
-    return {str(p): p.stat().st_mtime_ns for p in store.root.glob("*/*/record.json")}
+    return {str(p): p.stat().st_mtime_ns for p in store.root.glob("*/[!.]*/record.json")}
 
 
 def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatrial, tiny, tmp_path):
