@@ -44,6 +44,7 @@ def test_an_alias_stands_for_a_value_of_its_own() -> None:
             "line 2: k: the tag !!python/object/apply:os.system means",
         ),
         ("k: !mine x", "the tag !mine means nothing"),
+        ("!mine k: x", "the tag !mine means nothing"),
         ("k: !!binary aGk=", "the tag !!binary means nothing"),
         ("k: !!set {x}", "the tag !!set means nothing"),
         ("k: !!map x", "the tag !!map means nothing"),

@@ -75,7 +75,7 @@ class _Reading:
             return self._number(node, place)
         if isinstance(node, ScalarNode) and tag in _TEXT:
             return _text(node, place)
-        raise _refused(f"the tag {tag.replace(_CORE, '!!')} means nothing here: leave it out", place, node.start_mark)
+        raise _refused(_meaningless(node), place, node.start_mark)
 
     def _items(self, node: MappingNode, place: Place) -> dict[str, Node]:
         """Values by key; a key is the text that is written, whatever it looks like."""
@@ -85,6 +85,8 @@ class _Reading:
                 raise _refused("a key should be a text", place, key.start_mark)
             if (name := _text(key, place)) == "<<":
                 raise _refused("there are no merge keys in YAML 1.2: write the keys out", place, key.start_mark)
+            if str(key.tag) not in _READ | _TEXT:
+                raise _refused(_meaningless(key), place, key.start_mark)
             if name in items:
                 raise _refused(f"duplicate key {quoted(name)}: leave one of them out", place, key.start_mark)
             items[name] = value
@@ -95,11 +97,19 @@ class _Reading:
         try:
             value: bool | int | float | None = self.constructor.construct_object(node)
         except (ValueError, LookupError) as error:  # a tag such as !!int says what the text should be
-            what = f"{quoted(node.value, 40)} is no {str(node.tag).replace(_CORE, '!!')}"
+            what = f"{quoted(node.value, 40)} is no {_tag(node)}"
             raise _refused(what, place, node.start_mark) from error
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _refused("a number of more than 64 bits", place, node.start_mark)
         return value
+
+
+def _tag(node: Node) -> str:
+    return str(node.tag).replace(_CORE, "!!")
+
+
+def _meaningless(node: Node) -> str:
+    return f"the tag {named(_tag(node))} means nothing here: leave it out"
 
 
 def _text(node: ScalarNode, place: Place) -> str:

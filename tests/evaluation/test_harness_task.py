@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 import pytest
 
+from datatrial import packed
 from datatrial.errors import DataError
 from datatrial.evaluation._harness import load
 from datatrial.evaluation._harness_task import HarnessTask, ParquetSplits, SharedShots, rows
@@ -85,6 +86,14 @@ def test_files_are_read_only_when_they_are_needed(birds: Path) -> None:
     with pytest.raises(DataError, match="birds: its data cannot be read"):
         loaded(birds, shots=2)
     assert not (birds / "cache").exists()  # `datasets` would have copied them there
+
+
+def test_a_file_that_stands_for_more_than_it_can_hold_is_not_read(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "ALWAYS_FINE", 2**16)
+    (birds / "test.parquet").unlink()
+    datasets.Dataset.from_dict({"question": ["owl"] * 200_000}).to_parquet(birds / "test.parquet")
+    with pytest.raises(DataError, match="holds more than 50 times its size"):
+        ParquetSplits({"test": [str(birds / "test.parquet")]})["test"]
 
 
 @pytest.mark.parametrize("choices", [[], ["", "owl"]])

@@ -8,7 +8,7 @@ from tests.sources.drawn import KINDS, MICRO_WORLD, Row, holds_of_micro_world, h
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_rows_make_a_table_or_an_error_that_names_the_row(kind: str) -> None:
-    @settings(ordinary, max_examples=12)
+    @settings(ordinary, max_examples=5)
     @given(rows_like(KINDS[kind][1]))
     def holds(rows: list[Row]) -> None:
         holds_of_rows(kind, rows)
@@ -16,7 +16,7 @@ def test_any_rows_make_a_table_or_an_error_that_names_the_row(kind: str) -> None
     holds()
 
 
-@settings(ordinary, max_examples=30)
+@settings(ordinary, max_examples=15)
 @given(MICRO_WORLD)
 def test_any_settings_of_a_micro_world_are_refused_or_make_rows(drawn: Row) -> None:
     holds_of_micro_world(drawn)

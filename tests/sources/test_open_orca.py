@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from datatrial import parquet
 from datatrial.errors import DataError
 from datatrial.records import HubFiles
-from datatrial.sources import _parquet
 from datatrial.sources.open_orca import FILES, Answers, OpenOrca
 from datatrial.tables import Table
 
@@ -106,7 +106,7 @@ def many(n: int) -> list[dict[str, Cell]]:
 def test_a_sample_has_the_rows_that_it_has_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_groups: int
 ) -> None:
-    monkeypatch.setattr(_parquet, "BATCH", 64)
+    monkeypatch.setattr(parquet, "BATCH", 64)
     write(tmp_path, many(5000), row_group_size=row_groups)
     table = OpenOrca().read({"repository": tmp_path})
     whole = Table.of(OpenOrca().read({"repository": tmp_path}).rows, "demonstrations")

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from datasets.fingerprint import Hasher
 from lm_eval import utils
 from lm_eval.api.instance import Instance
 from lm_eval.api.samplers import ContextSampler
 from lm_eval.api.task import ConfigurableTask
 
+from datatrial import parquet
 from datatrial.errors import ModelError
 from datatrial.evaluation._answers import is_number
 from datatrial.evaluation._task_data import is_plain_parquet
@@ -171,7 +172,7 @@ class ParquetSplits(Mapping[str, datasets.Dataset]):
         if split not in self._read:
             named = self._files[split]
             files = [named] if isinstance(named, str) else list(named)
-            table = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+            table = pa.concat_tables([_whole(Path(file)) for file in files])
             # Without a fingerprint it would be one of all the contents, which takes longer than reading them.
             self._read[split] = datasets.Dataset(table, fingerprint=Hasher.hash(files))
         return self._read[split]
@@ -181,6 +182,11 @@ class ParquetSplits(Mapping[str, datasets.Dataset]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+
+def _whole(path: Path) -> pa.Table:
+    with parquet.opened(path) as file:
+        return pa.Table.from_batches(parquet.batches(file, path), schema=file.schema_arrow)
 
 
 def rows(data: Any, limit: int | None) -> list[Doc]:

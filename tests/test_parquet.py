@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from datatrial import packed, parquet
 from datatrial.errors import DataError
-from datatrial.sources import _bounds, _parquet
+from datatrial.sources import _parquet
 from datatrial.sources._files import rows_of
 
 NO_LIMIT = resource.getrlimit(resource.RLIMIT_DATA)
@@ -42,36 +43,36 @@ def listed(values: pa.Array) -> pa.ListArray:
 def test_a_dictionary_of_one_long_text_does_not_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: pa.Array
 ) -> None:
-    monkeypatch.setattr(_parquet, "_DECODED", 2**27)
+    monkeypatch.setattr(parquet, "_DECODED", 2**27)
     path = written(tmp_path, text=values)
     assert path.stat().st_size < 2**14  # and it stands for 1 GiB
     assert "takes more than" in failure(path)
 
 
 def test_a_page_of_one_sign_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parquet, "_DECODED", 2**27)
+    monkeypatch.setattr(parquet, "_DECODED", 2**27)
     assert "takes more than" in failure(written(tmp_path, **{f"c{n}": ["x" * 2**25] for n in range(8)}))
 
 
 def test_rows_without_end_are_not_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, text=same("x" * 1000, 300_000))
     assert sum(1 for _ in rows_of(path)) == 300_000
-    monkeypatch.setattr(_bounds, "ALWAYS_FINE", 2**20)
-    assert "holds more than 200 times its size" in failure(path)
+    monkeypatch.setattr(packed, "ALWAYS_FINE", 2**20)
+    assert "holds more than 50 times its size" in failure(path)
 
 
 def test_rows_of_nothing_count_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bounds, "ALWAYS_FINE", 2**20)
-    assert "holds more than 200 times its size" in failure(written(tmp_path, text=pa.nulls(2**20, pa.string())))
+    monkeypatch.setattr(packed, "ALWAYS_FINE", 2**20)
+    assert "holds more than 50 times its size" in failure(written(tmp_path, text=pa.nulls(2**20, pa.string())))
 
 
 def test_values_without_end_in_one_row_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parquet, "_MOST_VALUES", 1000)
+    monkeypatch.setattr(parquet, "_MOST_VALUES", 1000)
     assert "1 of its rows hold 1,002 values" in failure(written(tmp_path, text=listed(pa.nulls(1001, pa.bool_()))))
 
 
 def test_of_long_rows_few_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parquet, "_HELD", 2**20)
+    monkeypatch.setattr(parquet, "_HELD", 2**20)
     path = written(tmp_path, text=[str(n) * 2**15 for n in range(100)])
     assert all(frame.height <= 32 for frame in _parquet.batches(path))
     assert [row["text"][-1] for _, row in rows_of(path)] == [str(n)[-1] for n in range(100)]
