@@ -150,10 +150,11 @@ def waits_for_ever() -> None:
 
 @dataclass(frozen=True)
 class Flood:
-    """Prints as fast as it can for so many seconds, and a process of its own does so too; then says its last words."""
+    """Prints as fast as it can for so many seconds, as processes of its own do; then says its last words."""
 
     seconds: float
     killed: bool = False  # at the end
+    others: int = 1
     kind: str = "flood"
 
     def identity(self) -> dict[str, Any]:
@@ -162,10 +163,12 @@ class Flood:
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         print("the first words", flush=True)
         deadline = time.monotonic() + self.seconds
-        with subprocess.Popen(["yes", "another process says this"]) as other:
-            while time.monotonic() < deadline:
-                print("a library says this again and again\n" * 1000, flush=True)
+        others = [subprocess.Popen(["yes", "another process says this"]) for _ in range(self.others)]
+        while time.monotonic() < deadline:
+            print("a library says this again and again\n" * 1000, flush=True)
+        for other in others:
             other.kill()
+            other.wait()
         print("the last words", flush=True)
         if self.killed:
             os.kill(os.getpid(), signal.SIGKILL)

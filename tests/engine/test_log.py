@@ -75,7 +75,7 @@ def test_what_is_appended_all_the_while_stays_in_order(tmp_path, monkeypatch):
         for part in range(100):
             file.write(lines(2000 * part, 2000 * (part + 1)))
     *_, last = log.read_bytes().partition(b"left out")
-    numbers = [int(line.split()[1]) for line in last.splitlines()[1:]]
+    numbers = [int(line.split()[1]) for line in last.splitlines()[1:] if len(line) == 99]  # one may have been torn
     assert numbers == sorted(numbers)
     assert numbers[-1] == 199_999
     assert log.stat().st_size <= MOST
