@@ -42,7 +42,7 @@ def test_arms_that_are_equally_far_share_a_row(study: Path, capsys: pytest.Captu
     (store.path(done)).mkdir(parents=True)
     (store.path(done) / "record.json").write_text("{}")
     status(study, store=str(store.root))
-    rows = {line.split("  ")[0].strip(): line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
-    assert rows["arm-0000 and 8 more"] == ["0", "0", "0", "13"]
-    assert rows["arm-0001 and 34 more"] == ["0", "0", "0", "18"]
-    assert rows["arm-0003"] == ["1", "0", "0", "17"]
+    rows = {line.split("  ")[0].strip(): line.split()[-5:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["arm-0000 and 8 more"] == ["0", "0", "0", "0", "13"]
+    assert rows["arm-0001 and 34 more"] == ["0", "0", "0", "0", "18"]
+    assert rows["arm-0003"] == ["1", "0", "0", "0", "17"]
