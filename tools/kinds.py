@@ -31,7 +31,7 @@ TASKS = (
 )
 # What these hold is in every identity already, or is the shape of results, not their making.
 PLUMBING = {"datatrial", "datatrial.component", "datatrial.records", "datatrial.effects", "datatrial.errors"}
-PLUMBING |= {"datatrial.names", "datatrial.redaction"}  # what is shown, and not made
+PLUMBING |= {"datatrial.foreign.names", "datatrial.redaction"}  # what is shown, and not made
 # What a kind reads without importing it by name: sections are looked up in their folder, templates are no modules.
 FOLDERS = {"datatrial.report.page": "datatrial/report"}
 TEMPLATES = (".html", ".css", ".js")

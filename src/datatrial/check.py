@@ -10,9 +10,9 @@ from typing import Any
 
 from datatrial.component import Component, did_you_mean
 from datatrial.errors import DatatrialError, Problem
+from datatrial.foreign.plain_yaml import Place, written
 from datatrial.invalid import invalid
 from datatrial.models.hub import Hub
-from datatrial.plain_yaml import Place, written
 from datatrial.records import LocalFiles
 from datatrial.redaction import is_secret
 from datatrial.resources import Launching, Needed

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from datatrial.errors import named
-from datatrial.names import problem_with_name, problem_with_title
+from datatrial.foreign.names import problem_with_name, problem_with_title
 from datatrial.records import Needs, PartOfStudy
 
 T = TypeVar("T")

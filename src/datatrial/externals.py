@@ -16,8 +16,8 @@ from pathlib import Path
 
 from datatrial.errors import DataError
 from datatrial.files import file_digest, write_at_once
+from datatrial.foreign.names import leads_out
 from datatrial.hub import HubExternal
-from datatrial.names import leads_out
 from datatrial.records import HubFiles, LocalFiles, Needs, WebFile, read_json
 from datatrial.web import WebExternal, digest_of
 

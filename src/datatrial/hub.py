@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datatrial.errors import DataError
+from datatrial.foreign.names import leads_out
 from datatrial.hub_errors import Wanted, explained, not_cached
-from datatrial.names import leads_out
 
 Listen = Callable[[int], None]  # bytes that came since it was called last
 

@@ -20,8 +20,8 @@ from datatrial.engine.time_left import TimeLeft
 from datatrial.errors import DataError, StoppedError
 from datatrial.evaluation._logs import Logs
 from datatrial.externals import Lock, Resolver
+from datatrial.foreign.names import LONGEST, problem_with_name, problem_with_title
 from datatrial.imported import Imported
-from datatrial.names import LONGEST, problem_with_name, problem_with_title
 from datatrial.report.page import MissingRun, Report, ReportArm
 from datatrial.report.wording import listed
 from datatrial.results import cautions_of

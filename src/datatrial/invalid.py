@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from datatrial.errors import quoted
-from datatrial.plain_yaml import Place
+from datatrial.foreign.plain_yaml import Place
 
 PLAIN = {  # pydantic's words, and ours
     "Input should": "should",

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datatrial.errors import ModelError, first_line
-from datatrial.model_files import ADAPTER_WEIGHTS, SAFE_WEIGHTS, SAFELY, refuse_kernels, refuse_pickles, why_code
+from datatrial.foreign.model_files import (
+    ADAPTER_WEIGHTS,
+    SAFE_WEIGHTS,
+    SAFELY,
+    refuse_kernels,
+    refuse_pickles,
+    why_code,
+)
 from datatrial.records import ModelRef, read_json
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from datatrial.component import LocalPath, Name, Settings, did_you_mean, invalid
 from datatrial.data_set import DataSet
 from datatrial.errors import StudyError
 from datatrial.evaluation._base import Benchmark
+from datatrial.foreign.plain_yaml import Place
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
-from datatrial.plain_yaml import Place
 from datatrial.prompts import PromptFormat
 from datatrial.report.wording import in_words
 from datatrial.resources import Checkpoints, Launching, ResourcesOfSteps

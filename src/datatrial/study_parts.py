@@ -9,9 +9,9 @@ from datatrial.audits._base import Audit
 from datatrial.component import Component
 from datatrial.data_set import DataSet
 from datatrial.evaluation._base import Benchmark
+from datatrial.foreign.plain_yaml import Place
 from datatrial.models._base import Model
 from datatrial.models.hub import Hub
-from datatrial.plain_yaml import Place
 from datatrial.study import ArmStage, name_as_kind, stage_fields, start_fields, task_name_as_benchmark
 from datatrial.training._base import Stage
 

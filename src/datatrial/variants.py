@@ -14,8 +14,8 @@ from datatrial.curation.sample import Sample
 from datatrial.curation.shuffle_answers import ShuffleAnswers
 from datatrial.data_set import DataSet
 from datatrial.errors import Problem, StudyError
+from datatrial.foreign.plain_yaml import written
 from datatrial.invalid import plainly
-from datatrial.plain_yaml import written
 from datatrial.study import ArmStage, Study, Sweep
 from datatrial.training._base import Stage
 

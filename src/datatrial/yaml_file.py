@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from datatrial.errors import Problem, StudyError, quoted
-from datatrial.plain_yaml import DEEPEST, Place, loaded
+from datatrial.foreign.plain_yaml import DEEPEST, Place, loaded
 from datatrial.regular_files import text_of
 
 LARGEST = 2**20  # bytes of a study file; one of a thousand arms has a quarter of it

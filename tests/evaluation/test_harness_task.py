@@ -7,11 +7,11 @@ from typing import Any
 import datasets
 import pytest
 
-from datatrial import packed
 from datatrial.errors import DataError
 from datatrial.evaluation._harness import load
 from datatrial.evaluation._harness_task import HarnessTask, ParquetSplits, SharedShots, rows
 from datatrial.evaluation._tasks import read_tasks
+from datatrial.foreign import packed
 from datatrial.records import Runtime
 
 FEATURES = datasets.Features(

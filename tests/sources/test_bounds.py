@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datatrial import packed
 from datatrial.errors import DataError
-from datatrial.plain_json import TOO_DEEP
+from datatrial.foreign import packed
+from datatrial.foreign.plain_json import TOO_DEEP
 from datatrial.regular_files import TOO_LONG
 from datatrial.sources import _files, _json
 from datatrial.sources._files import rows_of

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from datatrial import parquet
 from datatrial.errors import DataError
+from datatrial.foreign import parquet
 from datatrial.records import HubFiles
 from datatrial.sources.open_orca import FILES, Answers, OpenOrca
 from datatrial.tables import Table

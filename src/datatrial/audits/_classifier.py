@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError, ModelError, first_line
-from datatrial.model_files import SAFE_WEIGHTS, SAFELY, refuse_kernels, refuse_pickles, why_code
+from datatrial.foreign.model_files import SAFE_WEIGHTS, SAFELY, refuse_kernels, refuse_pickles, why_code
 from datatrial.records import Runtime
 
 AT_MOST = 200  # sentences of each group that are classified

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from datatrial.names import visible
+from datatrial.foreign.names import visible
 from datatrial.redaction import redacted
 
 

@@ -13,7 +13,7 @@ def init(name: Annotated[str, typer.Argument(help="The study's name; the file is
     """Write a commented example study to start from."""
     from importlib.resources import files
 
-    from datatrial.names import problem_with_name
+    from datatrial.foreign.names import problem_with_name
 
     path = Path(f"{name}.yaml")
     if problem := problem_with_name(path.stem):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from datatrial.errors import ModelError, first_line
-from datatrial.model_files import SAFE_WEIGHTS, refuse_kernels, refuse_pickles, why_code
+from datatrial.foreign.model_files import SAFE_WEIGHTS, refuse_kernels, refuse_pickles, why_code
 from datatrial.policies import load_tokenizer, longest_input
 from datatrial.records import Runtime
 

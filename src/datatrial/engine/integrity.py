@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datatrial.engine.step import digest_of
 from datatrial.files import file_digest, write_at_once
-from datatrial.names import leads_out
+from datatrial.foreign.names import leads_out
 from datatrial.records import read_json
 
 RUNS = "runs"  # a folder of a result with logs of its making: times are in them and in their names, so no checksums

@@ -25,7 +25,7 @@ from datatrial.engine.log import shorten
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
-from datatrial.names import leads_out
+from datatrial.foreign.names import leads_out
 from datatrial.records import ModelRef, Runtime, read_json
 from datatrial.redaction import redacted
 

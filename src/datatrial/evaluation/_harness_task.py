@@ -14,10 +14,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.samplers import ContextSampler
 from lm_eval.api.task import ConfigurableTask
 
-from datatrial import parquet
 from datatrial.errors import ModelError
 from datatrial.evaluation._answers import is_number
 from datatrial.evaluation._task_data import is_plain_parquet
+from datatrial.foreign import parquet
 
 Doc = dict[str, Any]
 

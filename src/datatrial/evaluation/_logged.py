@@ -18,7 +18,7 @@ from datatrial.evaluation._log_shapes import has_shape
 from datatrial.evaluation._logs import is_of_one_run, read_run, task_of
 from datatrial.evaluation._outcome import Outcome, Sample
 from datatrial.evaluation._right import Scored, worth
-from datatrial.plain_json import value_of
+from datatrial.foreign.plain_json import value_of
 from datatrial.regular_files import LONGEST_LINE, TOO_LONG, opened
 
 # A run of lm-eval, as its results file tells of it.

@@ -9,7 +9,7 @@ from typing import Any
 from datatrial.component import LISTED
 from datatrial.errors import DataError
 from datatrial.evaluation._log_shapes import Run, has_shape
-from datatrial.plain_json import value_of
+from datatrial.foreign.plain_json import value_of
 from datatrial.records import LARGEST_JSON
 from datatrial.regular_files import text_of
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from datatrial.errors import DataError
-from datatrial.foreign_yaml import LARGEST, bounded
+from datatrial.foreign.bounded_yaml import LARGEST, bounded
 from datatrial.regular_files import text_of
 
 Kind = Literal["task", "group", "tag", "class"]

@@ -10,9 +10,9 @@ from typing import Any
 from datatrial.errors import DataError
 from datatrial.evaluation._stock import Function, tasks_folder
 from datatrial.evaluation._tasks import Leaf
-from datatrial.foreign_yaml import header_of
+from datatrial.foreign.bounded_yaml import header_of
+from datatrial.foreign.repository_files import refuse_files_elsewhere
 from datatrial.records import HubFiles, LocalFiles, Needs
-from datatrial.repository_files import refuse_files_elsewhere
 
 # Readers of plain files that `datasets` brings along; as `dataset_path` they name no repository.
 _READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow"}

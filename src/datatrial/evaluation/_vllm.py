@@ -9,7 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.vllm_causallms import VLLM
 from vllm.platforms import current_platform
 
-from datatrial.model_files import ADAPTER_WEIGHTS, WEIGHTS, refuse_pickles
+from datatrial.foreign.model_files import ADAPTER_WEIGHTS, WEIGHTS, refuse_pickles
 from datatrial.records import ModelRef, Runtime, read_json
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters: those that vLLM (0.32) makes room for

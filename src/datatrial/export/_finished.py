@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from datatrial.names import file_names
+from datatrial.foreign.names import file_names
 from datatrial.records import ModelRef
 from datatrial.report._findings import Findings
 from datatrial.report.page import Report

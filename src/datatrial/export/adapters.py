@@ -8,9 +8,9 @@ from pathlib import Path
 from datatrial.engine.step import Step
 from datatrial.errors import ModelError
 from datatrial.export._finished import Finished
+from datatrial.foreign.names import visible
 from datatrial.hub import HubExternal
 from datatrial.models.hub import Hub
-from datatrial.names import visible
 from datatrial.policies import copy_tokenizer
 from datatrial.records import read_json
 from datatrial.steps import ArmRun

@@ -17,7 +17,7 @@ from datatrial.engine.step import Step
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.export._finished import Finished
 from datatrial.export._samples import Asked, samples_of, task_hash
-from datatrial.names import file_names
+from datatrial.foreign.names import file_names
 from datatrial.records import read_json
 from datatrial.steps import ArmRun
 

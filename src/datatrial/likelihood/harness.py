@@ -16,11 +16,11 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils import cached_file
 
 from datatrial.errors import ModelError
+from datatrial.foreign.model_files import ADAPTER_WEIGHTS
 from datatrial.likelihood.prepared import Encoded, Prepared, Text, Tokens, key_of
 from datatrial.likelihood.replicas import Replicas, other_devices
 from datatrial.likelihood.scorer import Scorer
 from datatrial.likelihood.tokens import TokenizingLM
-from datatrial.model_files import ADAPTER_WEIGHTS
 from datatrial.records import Progress
 
 if TYPE_CHECKING:

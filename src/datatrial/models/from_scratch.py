@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from datatrial.errors import DataError
-from datatrial.model_files import readable_by_umask
+from datatrial.foreign.model_files import readable_by_umask
 from datatrial.models._base import Model
 from datatrial.policies import NF4_BLOCK
 from datatrial.prompts import conversation_text

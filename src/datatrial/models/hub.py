@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from datatrial.component import Component, beside_the_study
 from datatrial.errors import ModelError
-from datatrial.model_files import ADAPTER_WEIGHTS, mapping_in, missing_weights
+from datatrial.foreign.model_files import ADAPTER_WEIGHTS, mapping_in, missing_weights
 from datatrial.models._base import Model
 from datatrial.models._tokenizer import Tokenizer
 from datatrial.records import HubFiles, LocalFiles, ModelRef, Needs, Runtime

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from datatrial.names import file_names
+from datatrial.foreign.names import file_names
 from datatrial.report._findings import Findings
 from datatrial.report.effect_figures import forest_figure, tradeoff_figure
 from datatrial.report.figures import INK, MUTED, curves_figure, scatter_figure

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from datatrial.names import visible
+from datatrial.foreign.names import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

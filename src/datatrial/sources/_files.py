@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datatrial.errors import DataError, quoted
-from datatrial.packed import content
+from datatrial.foreign.packed import content
 from datatrial.regular_files import LONGEST_LINE, TOO_LONG
 from datatrial.sources._bounds import MOST_COLUMNS, TOO_MANY, BadRowError, Row
 from datatrial.sources._json import json_rows

@@ -6,7 +6,7 @@ from typing import Any
 
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError
-from datatrial.plain_json import value_of
+from datatrial.foreign.plain_json import value_of
 from datatrial.records import Comparison, Demonstration, Document, Form, Message, Question, Statement
 from datatrial.sources import _conversations
 from datatrial.sources._bounds import Row

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError
-from datatrial.foreign_yaml import header_of
-from datatrial.repository_files import own_files, refuse_files_elsewhere
+from datatrial.foreign.bounded_yaml import header_of
+from datatrial.foreign.repository_files import own_files, refuse_files_elsewhere
 from datatrial.sources._files import file_type
 
 

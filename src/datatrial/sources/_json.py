@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from datatrial.plain_json import TOO_DEEP, checked, value_of
+from datatrial.foreign.plain_json import TOO_DEEP, checked, value_of
 from datatrial.regular_files import LONGEST_LINE, TOO_LONG
 from datatrial.sources._bounds import BadRowError, Row
 

@@ -12,8 +12,8 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 from polars.io.plugins import register_io_source
 
-from datatrial import parquet
 from datatrial.errors import DataError, first_line
+from datatrial.foreign import parquet
 from datatrial.sources._bounds import MOST_COLUMNS, TOO_MANY
 
 

@@ -19,8 +19,8 @@ from transformers.integrations import TensorBoardCallback
 
 from datatrial import machine
 from datatrial.errors import DivergedError, ModelError
+from datatrial.foreign.model_files import readable_by_umask
 from datatrial.likelihood.budget import gpu_memory
-from datatrial.model_files import readable_by_umask
 from datatrial.policies import copy_tokenizer
 from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.shapes import shape_of

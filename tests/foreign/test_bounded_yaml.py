@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from datatrial.errors import DataError
-from datatrial.foreign_yaml import bounded, header_of
+from datatrial.foreign.bounded_yaml import bounded, header_of
 
 LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
 

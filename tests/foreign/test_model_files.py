@@ -13,7 +13,7 @@ import pytest
 
 from datatrial import policies
 from datatrial.errors import ModelError
-from datatrial.model_files import missing_weights
+from datatrial.foreign.model_files import missing_weights
 from datatrial.models.hub import Hub
 from datatrial.records import ModelRef, Runtime
 

@@ -1,7 +1,7 @@
 import pytest
 
 from datatrial.errors import StudyError
-from datatrial.plain_yaml import DEEPEST, loaded, written
+from datatrial.foreign.plain_yaml import DEEPEST, loaded, written
 
 LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
 

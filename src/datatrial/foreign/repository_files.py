@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from datatrial.errors import DataError
-from datatrial.names import leads_out
+from datatrial.foreign.names import leads_out
 
 _CARDS = ("README.md", ".huggingface.yaml")  # from which `datasets` reads which files are which split's
 

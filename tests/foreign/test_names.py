@@ -17,7 +17,7 @@ from datatrial.cli._console import SafeConsole
 from datatrial.errors import DataError
 from datatrial.evaluation.lm_eval import LmEval
 from datatrial.export._finished import Finished
-from datatrial.names import LONGEST, LONGEST_OF_FILE, file_names, visible
+from datatrial.foreign.names import LONGEST, LONGEST_OF_FILE, file_names, visible
 from datatrial.report.figures import save, scatter, scatter_figure
 from datatrial.study import Name
 

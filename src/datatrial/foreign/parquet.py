@@ -11,7 +11,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from datatrial import regular_files
 from datatrial.errors import DataError, first_line
-from datatrial.packed import Held
+from datatrial.foreign.packed import Held
 
 BATCH = 8192  # rows held at a time, at most
 _HELD = 2**28  # bytes held at a time where rows are long, as far as the file says how long they are

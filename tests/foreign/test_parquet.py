@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datatrial import packed, parquet
 from datatrial.errors import DataError
+from datatrial.foreign import packed, parquet
 from datatrial.sources import _parquet
 from datatrial.sources._files import rows_of
 
