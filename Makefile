@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test torture check audit format clean
+.PHONY: demo test torture fuzz check audit format clean
 
 SHARE ?= 1
 
@@ -17,6 +17,10 @@ test: $(READY)
 # Breaks things at length, and prints what it found: SHARE=0.1 is a tenth of the kills and executions.
 torture: $(READY)
 	timeout 1500 $(BIN)/python -m pytest tests/torture -m torture -n 2 --dist worksteal --share $(SHARE)
+
+# An hour's worth of executions of the fuzzer, of which `make torture` has a tenth.
+fuzz: $(READY)
+	$(BIN)/python -m pytest tests/torture/test_fuzz.py -m torture -n 2 --dist worksteal --share 10
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hypothesis import given, settings
 
 from tests.drawn_studies import STUDIES, holds_of_study, holds_of_written, studies
 from tests.sources.drawn import KINDS, MICRO_WORLD, holds_of_micro_world, holds_of_rows, ordinary, rows_like
+from tests.torture.conftest import Figure
 
 pytestmark = pytest.mark.torture
 GIB = 2**30
@@ -96,7 +96,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {  # how a file is made, an
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_one_failed_step_with_one_line(name: str, tmp_path: Path) -> None:
+def test_a_bad_file_is_one_failed_step_with_one_line(name: str, figure: Figure, tmp_path: Path) -> None:
     make, said = BAD[name]
     make(tmp_path / name)
     (tmp_path / "study.yaml").write_text(STUDY.format(path=name))
@@ -104,9 +104,8 @@ def test_a_bad_file_is_one_failed_step_with_one_line(name: str, tmp_path: Path) 
         code, printed, peak = datatrial(tmp_path, command, "study.yaml")
         assert code == 0, printed
         assert peak < GIB
-    started = time.monotonic()
     code, printed, peak = datatrial(tmp_path, "run", "study.yaml", "--jobs", "1", "--device", "cpu")
-    print(f"{name}: {time.monotonic() - started:.0f} s, peak {peak / 2**20:.0f} MiB")
+    figure(f"peak memory for {name}, MiB", peak >> 20)
     assert code == 1, printed
     assert "Traceback" not in printed
     assert re.search(rf"^failed: data bad: .*{re.escape(name)}.*({said})", printed, re.MULTILINE), printed
