@@ -31,10 +31,10 @@ def shown(store, steps, events, terminal=False, expected=None) -> str:
     return text.getvalue()
 
 
-def test_a_step_that_was_not_planned_does_no_harm(store):
+def test_a_step_that_was_not_planned_counts_as_well(store):
     planned, other = Step(Write("planned")), Step(Write("other"), label="other")
     text = shown(store, [planned], [(Event("started", other.digest), other), (Event("done", other.digest), other)])
-    assert "other" in text
+    assert "✓ 1/2 other" in text
 
 
 def test_without_a_terminal_each_step_that_ends_is_one_line(store):

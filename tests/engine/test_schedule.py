@@ -97,6 +97,17 @@ def test_what_depends_on_two_failures_is_skipped_once(store):
     assert [label for change, label in events if change == "skipped"] == ["below"]
 
 
+def test_what_stands_on_a_result_that_is_made_again_waits_for_it(store):
+    model = Step(Write("model"), label="model")
+    adapter = Step(Write("adapter"), {"model": model}, label="adapter")
+    go(store, adapter)
+    store.forget(model)  # as if it had been damaged
+    score = Step(Write("score"), {"adapter": adapter}, label="score")
+    mean = Step(Write("mean"), {"score": score}, label="mean")
+    _, events = go(store, Step(Write("all"), {"mean": mean, "model": model}, label="all"))
+    assert [label for change, label in events if change == "done"] == ["model", "score", "mean", "all"]
+
+
 def test_what_the_longest_chain_waits_for_comes_first(store):
     short = Step(Write("short"), label="short")
     first = Step(Write("first"), label="first")

@@ -183,6 +183,7 @@ def names_the_row(message: str, path: Path) -> None:
         "holds no rows",
         "not a whole Parquet file",
         "no column",
+        "columns that cannot be read",
         "should be text, not",
         "different columns",
     )

@@ -5,6 +5,17 @@ from hypothesis import given, settings
 
 from tests.sources.drawn import KINDS, MICRO_WORLD, Row, holds_of_micro_world, holds_of_rows, ordinary, rows_like
 
+ORCA = {"system_prompt": "Be brief.", "question": "Where do moles live?", "response": "In burrows"}
+FOUND: list[tuple[str, Row]] = [
+    ("open_orca", {"id": None, **ORCA}),
+    ("json_file, document in rows.parquet", {"text": "Moles live in burrows.", "": {"": None, "\x00": None}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "row"), FOUND)
+def test_rows_that_drawing_found_make_a_table_or_an_error(kind: str, row: Row) -> None:
+    holds_of_rows(kind, [row])
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_rows_make_a_table_or_an_error_that_names_the_row(kind: str) -> None:

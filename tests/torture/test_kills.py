@@ -97,7 +97,9 @@ class Torture:
             assert gone(family), "a worker, or a process of its, outlived the run"
         phase = at.phase if at else "between steps"
         self.done[who, phase] += 1
-        if at and at.phase == "training" and at.checkpoint > latest.get(key := f"{at.kind}/{at.digest}", 0):
+        key = f"{at.kind}/{at.digest}" if at else ""
+        trains = at and at.phase == "training" and key not in finished(run.store)  # by the worker, after the run's end
+        if at and trains and at.checkpoint > latest.get(key, 0):
             amid[key] += 1
             latest[key] = at.checkpoint
 

@@ -50,6 +50,9 @@ class ProgressDisplay:
         self.progress.stop()
 
     def __call__(self, event: Event, step: Step) -> None:
+        if event.change in ("damaged", "started") and event.digest not in self.to_do:
+            self.to_do.add(event.digest)
+            self.total += 1
         if event.change == "cached":
             self.total -= event.digest in self.to_do  # another run did it
             self.to_do.discard(event.digest)
@@ -59,9 +62,6 @@ class ProgressDisplay:
             count = f"{event.done:,.0f}/{event.total:,.0f} {event.message}" if event.total else event.message
             self.progress.update(self.bars[step.digest], completed=event.done, total=event.total or None, count=count)
         elif event.change in ("damaged", "retried", "held"):
-            if event.change == "damaged" and event.digest not in self.to_do:
-                self.to_do.add(event.digest)
-                self.total += 1
             self._print(MARKS[event.change], " ", step.label)
             self._print(f"  {event.message}")
         else:

@@ -159,8 +159,9 @@ class Waiting:
     def __init__(self, upstream_first: Sequence[Step]):
         self.missing: dict[str, set[str]] = {}
         self.users: dict[str, list[str]] = defaultdict(list)
+        below: dict[str, set[str]] = {}
         for step in upstream_first:
-            self.missing[step.digest] = {dep.digest for dep in step.inputs.values()} & self.missing.keys()
+            self.missing[step.digest] = self._lacking(step, below)
             for dep in self.missing[step.digest]:
                 self.users[dep].append(step.digest)
         self.urgency, self.order = self._urgency(), count()
@@ -187,6 +188,19 @@ class Waiting:
                 if self.missing.pop(user, None) is not None:
                     found.append(user)
                     below.append(user)
+        return found
+
+    def _lacking(self, step: Step, below: dict[str, set[str]]) -> set[str]:
+        """The steps it has to wait for: its inputs, and what those stand on that are there; `below` remembers that.
+
+        An adapter that is there is of no use while the model that it was trained on is made again.
+        """
+        found = {dep.digest for dep in step.inputs.values()} & self.missing.keys()
+        for dep in step.inputs.values():
+            if dep.digest not in self.missing:
+                if dep.digest not in below:
+                    below[dep.digest] = self._lacking(dep, below)
+                found |= below[dep.digest]
         return found
 
     def _is_ready(self, digest: str) -> None:

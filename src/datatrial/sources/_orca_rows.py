@@ -48,7 +48,7 @@ class OrcaFile:
             case "messages":
                 return _messages(rows)
             case "submix":
-                return rows["id"].str.extract("^([^.]*)[.]").alias("submix")
+                return rows["id"].cast(pl.String).str.extract("^([^.]*)[.]").alias("submix")
             case "answered_by":
                 return pl.repeat(self.answered_by, rows.height, dtype=pl.String, eager=True).alias("answered_by")
         return rows[name]
