@@ -121,10 +121,9 @@ def test_a_bad_file_is_one_failed_step_with_one_line(name: str, figure: Figure, 
     make, said = BAD[name]
     make(tmp_path / name)
     (tmp_path / "study.yaml").write_text(STUDY.format(path=name))
-    for command in ("check", "plan"):
-        code, printed, peak = datatrial(tmp_path, command, "study.yaml")
-        assert code == 0, printed
-        assert peak < GIB
+    code, printed, peak = datatrial(tmp_path, "check", "study.yaml")
+    assert code == 0, printed
+    assert peak < GIB
     code, printed, peak = datatrial(tmp_path, "run", "study.yaml", "--jobs", "1", "--device", "cpu")
     figure(f"peak memory for {name}, MiB", peak >> 20)
     assert code == 1, printed
@@ -173,7 +172,7 @@ def test_a_study_of_10_gib_or_without_an_end_ends_with_2(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_rows_make_a_table_or_an_error_that_names_the_row(kind: str, share: float) -> None:
-    @settings(ordinary, derandomize=False, max_examples=max(1, int(300 * share)))
+    @settings(ordinary, derandomize=False, max_examples=max(1, int(100 * share)))
     @given(rows_like(KINDS[kind][1]))
     def holds(rows: list[Any]) -> None:
         holds_of_rows(kind, rows)
@@ -190,7 +189,7 @@ def test_any_settings_of_a_micro_world_are_refused_or_make_rows(share: float) ->
 def test_whatever_stands_in_a_study_it_is_planned_or_every_problem_is_told(
     name: str, share: float, tmp_path: Path
 ) -> None:
-    @settings(ordinary, derandomize=False, max_examples=max(1, int(300 * share)))
+    @settings(ordinary, derandomize=False, max_examples=max(1, int(100 * share)))
     @given(studies(name))
     def holds(values: dict[str, Any]) -> None:
         holds_of_study(values, tmp_path)
@@ -200,5 +199,5 @@ def test_whatever_stands_in_a_study_it_is_planned_or_every_problem_is_told(
 
 @pytest.mark.parametrize("name", sorted(file.name for file in STUDIES.glob("*.yaml")))
 def test_a_study_that_loads_is_the_same_when_it_is_written_and_read_again(name: str, share: float) -> None:
-    many = settings(ordinary, derandomize=False, max_examples=max(1, int(100 * share)))
+    many = settings(ordinary, derandomize=False, max_examples=max(1, int(50 * share)))
     many(given(studies(name))(holds_of_written))()

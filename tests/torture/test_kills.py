@@ -12,8 +12,8 @@ from tests.torture.conftest import Figure
 from tests.torture.runs import At, Run, contents, finished, gone, killed, resumed
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1500)]
-KILLS = 90
-KILLS_OF_CHILDREN = 10  # and of others, of a study whose stages train in two processes each
+KILLS = 95
+KILLS_OF_CHILDREN = 5  # and of others, of a study whose stages train in two processes each
 # What a round of kills is aimed at, in the order in which a study comes to it, and for how long (in seconds) it then
 # goes on before it is killed.
 ROUND = {
@@ -75,7 +75,7 @@ class Torture:
 
     def _start(self, store: Path) -> Run:
         self.starts += 1
-        return Run(self.study, store, *self.overrides)
+        return Run(self.study, store, *self.overrides, jobs=1 + self.rounds % 2)
 
     def _kill_at(self, run: Run, target: str, amid: Counter[str], latest: dict[str, int]) -> None:
         at = self._awaited(run, target, latest)
