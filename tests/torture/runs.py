@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -33,6 +33,10 @@ class At:
     digest: str
     checkpoint: int = 0  # the optimizer step of the latest whole checkpoint of its step
     written: bool = False  # whether its result is being written
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.digest}"
 
     @property
     def phase(self) -> str:
@@ -86,10 +90,14 @@ class Run:
         if named is None:
             return None
         kind, digest = named.groups()
-        checkpoints = (self.store / "scratch" / f"{kind}-{digest}" / "trl").glob("checkpoint-*/unlogged.json")
-        steps = [int(path.parent.name.rpartition("-")[2]) for path in checkpoints]
         part = self.store / kind / f".part-{digest}"
-        return At(worker, kind, digest, max(steps, default=0), (part / "adapter").exists())
+        at = At(worker, kind, digest, written=(part / "adapter").exists())
+        return replace(at, checkpoint=self.checkpoint(at.key))
+
+    def checkpoint(self, key: str) -> int:
+        """The optimizer step of the latest whole checkpoint of a step; 0 if it has none."""
+        whole = (self.store / "scratch" / key.replace("/", "-") / "trl").glob("checkpoint-*/unlogged.json")
+        return max((int(path.parent.name.rpartition("-")[2]) for path in whole), default=0)
 
     def wait(self, seconds: float = 600) -> int:
         return self.process.wait(seconds)

@@ -14,6 +14,7 @@ from tests.torture.runs import At, Run, contents, finished, gone, killed, resume
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1500)]
 KILLS = 95
 KILLS_OF_CHILDREN = 5  # and of others, of a study whose stages train in two processes each
+IN_TWO = ("launch.num_processes=2", "seeds=[0]")
 # What a round of kills is aimed at, in the order in which a study comes to it, and for how long (in seconds) it then
 # goes on before it is killed.
 ROUND = {
@@ -82,7 +83,8 @@ class Torture:
         if at is None:
             return
         time.sleep(self.dice.uniform(0, ROUND[target]))
-        at = next((now for now in run.at() if now.worker == at.worker), None)
+        ats = run.at()
+        at = next((now for now in ats if now.worker == at.worker), None)
         workers, family = run.workers(), run.family()
         who = self.dice.choice(["run", "worker", "worker", "all"])
         if who == "worker":
@@ -97,25 +99,25 @@ class Torture:
             assert gone(family), "a worker, or a process of its, outlived the run"
         phase = at.phase if at else "between steps"
         self.done[who, phase] += 1
-        key = f"{at.kind}/{at.digest}" if at else ""
-        trains = at and at.phase == "training" and key not in finished(run.store)  # by the worker, after the run's end
-        if at and trains and at.checkpoint > latest.get(key, 0):
-            amid[key] += 1
-            latest[key] = at.checkpoint
+        # Between the look and the kill, a worker may have saved once more, or ended.
+        trained = at and at.phase == "training" and at.key not in finished(run.store)
+        if at and trained and at.checkpoint > latest.get(at.key, 0):
+            amid[at.key] += 1
+        latest |= {key: run.checkpoint(key) for key in {*latest, *(now.key for now in ats)}}
 
     def _awaited(self, run: Run, target: str, latest: dict[str, int]) -> At | None:
         """A worker that has come to a phase; None if the run ended before."""
         until = time.monotonic() + PATIENCE
         while run.ended is None and time.monotonic() < until:
             for at in run.at():
-                trained = at.checkpoint > latest.get(f"{at.kind}/{at.digest}", 0)
+                trained = at.checkpoint > latest.get(at.key, 0)
                 if at.phase == target and (target != "training" or trained):
                     return at
             time.sleep(0.002)
         return None
 
 
-@pytest.mark.parametrize(("kills", "overrides"), [(KILLS, ()), (KILLS_OF_CHILDREN, ("launch.num_processes=2",))])
+@pytest.mark.parametrize(("kills", "overrides"), [(KILLS, ()), (KILLS_OF_CHILDREN, IN_TWO)])
 def test_kills(
     study: Path,
     undisturbed: Path,
