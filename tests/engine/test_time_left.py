@@ -110,6 +110,15 @@ def test_a_running_step_tells_its_own_pace_and_that_of_its_kind(store, now):
     assert left.seconds() is not None
 
 
+def test_the_first_of_many_parts_says_little_of_all(store, now):
+    stage = step("stage")
+    left = TimeLeft([stage], store, 1, {stage.digest: 10.0})
+    tell(left, stage, "started", share=0.0)
+    now.time += 8  # libraries are loaded on the way
+    tell(left, stage, share=0.01)
+    assert left.seconds() < 40
+
+
 def test_the_pace_of_a_device_that_nobody_knows_is_seen_first(store, now):
     data, stage, further = step("data"), step("sft", "sft", MODEL), step("sft 2", "sft", MODEL)
     expected = {data.digest: 1.0, stage.digest: 100.0, further.digest: 300.0}

@@ -41,13 +41,12 @@ class _Running:
 
     def left(self, usual: float, now: float) -> float:
         """Seconds left of it, where the whole usually takes so many."""
-        left = max(usual - (now - self.since), 0.0)
         if not self.share:
-            return left
-        whole = self.seen(1.0).pace(None, 0.0) or (self.told - self.since) / self.share
-        own = max(whole * (1 - self.share) - (now - self.told), 0.0)
+            return max(usual - (now - self.since), 0.0)
+        own = self.seen(1.0).pace(None, 0.0) or (self.told - self.since) / self.share
         trust = self.share / (self.share + SHARE)
-        return trust * own + (1 - trust) * left
+        whole = own**trust * usual ** (1 - trust)  # the first of many parts may take a hundred times as long as others
+        return max(whole * (1 - self.share) - (now - self.told), 0.0)
 
 
 class TimeLeft:
