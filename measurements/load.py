@@ -2,7 +2,6 @@
 
     python measurements/load.py arms   [--arms 1000] [--seeds 5] [--data-sets 1000] [--rounds 3] [--folder DIR]
     python measurements/load.py scores [--arms 20] [--seeds 5] [--items 20000] [--folder DIR]
-    python measurements/load.py log    [--seconds 60]
 
 Nothing is trained or scored: the results of every step before the statistics are made up, and lie in the store as the
 steps themselves would have left them. Statistics and report are computed from them. Each prints a record in Markdown.
@@ -10,7 +9,6 @@ steps themselves would have left them. Statistics and report are computed from t
 - arms: wall time of whole commands, imports included; the first `run` computes statistics and report, the others find
   everything done. Then the page in a browser, where Playwright and Chromium are there.
 - scores: `run` of a study with few arms and many items, and the peak memory of the process that did the work.
-- log: a step that prints as fast as it can, with another process that does so too.
 """
 
 import argparse
@@ -27,7 +25,6 @@ from statistics import median
 from typing import Any
 
 import psutil
-from _load_log import print_much
 from _load_results import fill
 from _load_study import METRICS, Shape, write_study
 
@@ -136,7 +133,6 @@ def main() -> None:
     defaults: Mapping[str, Mapping[str, int]] = {
         "arms": {"arms": 1000, "seeds": 5, "data-sets": 1000, "items": 200, "contrasts": 1000, "rounds": 3},
         "scores": {"arms": 20, "seeds": 5, "data-sets": 20, "items": 20_000, "contrasts": 20},
-        "log": {"seconds": 60},
     }
     for kind, options in defaults.items():
         of_kind = kinds.add_parser(kind)
@@ -146,12 +142,9 @@ def main() -> None:
     asked = vars(parser.parse_args())
     kind, kept, rounds = asked.pop("kind"), asked.pop("folder"), asked.pop("rounds", 1)
     _heading()
-    if kind == "log":
-        return print_much(asked["seconds"])
     measure: Callable[[Shape, Path], Any] = scores if kind == "scores" else lambda s, f: arms(s, rounds, f)
     with tempfile.TemporaryDirectory() as passing:
         measure(Shape(**asked), kept or Path(passing))
-    return None
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def ready(study: Path) -> Trial:
 
 def test_it_is_known_beforehand_how_long_each_step_should_take(study):
     found = ready(study)
-    assert found.expected.keys() == {step.digest for step in found.plan.steps}
-    assert all(seconds is not None and seconds > 0 for seconds in found.expected.values())
+    assert found.times.seconds.keys() == {step.digest for step in found.plan.steps}
+    assert all(seconds is not None and seconds > 0 for seconds in found.times.seconds.values())
     assert found.time_left.seconds() > 1
 
 
@@ -39,8 +39,8 @@ def test_on_a_device_that_nobody_knows_it_is_only_known_which_steps_take_longer(
     monkeypatch.setattr(trial, "_device", lambda place: None)
     found = ready(study)
     kinds = {step.digest: step.task.kind for step in found.plan.steps}
-    assert {kinds[digest] for digest, seconds in found.expected.items() if seconds is not None} >= {"data_set"}
-    assert {kinds[digest] for digest, seconds in found.expected.items() if seconds is None} >= {"sft", "lm_eval"}
+    assert {kinds[digest] for digest, seconds in found.times.seconds.items() if seconds is not None} >= {"data_set"}
+    assert {kinds[digest] for digest, seconds in found.times.seconds.items() if seconds is None} >= {"sft", "lm_eval"}
     assert found.time_left.seconds() is None
     assert all(seconds is not None for seconds in found.times.warm.values())
 
@@ -51,7 +51,7 @@ def test_a_study_whose_time_cannot_be_estimated_runs_all_the_same(study, monkeyp
 
     monkeypatch.setattr(trial, "expected", fails)
     found = ready(study)
-    assert found.expected == {}
+    assert found.times.seconds == {}
     assert found.time_left.seconds() is None
 
 

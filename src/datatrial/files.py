@@ -2,15 +2,23 @@
 
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 def write_at_once(file: Path, text: str) -> None:
     """Write a file so that no reader, and no interruption, finds half of it."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part = file.with_name(f".{file.name}.{uuid4().hex}")
     part.write_text(text, encoding="utf-8")
     part.replace(file)
+
+
+def not_for_everybody() -> None:
+    """Have no file that this process makes from now on be one that every user of the machine can write to."""
+    umask = os.umask(0o077)
+    os.umask(umask | stat.S_IWOTH)
 
 
 def settle(place: Path) -> None:

@@ -244,7 +244,7 @@ def seldom(progress: Callable[[float, float, str], object], seconds: float = 0.2
     return told
 
 
-def _silent(done: float, total: float, what: str) -> None:
+def silent(done: float, total: float, what: str) -> None:
     pass
 
 
@@ -277,6 +277,10 @@ class CheckpointEvery:
     seconds: float = 120.0
     steps: int | None = None  # optimizer steps, instead
 
+    def is_due(self, step: int, since: float) -> bool:
+        """Whether it does after so many steps, and so many seconds since it did last."""
+        return step % self.steps == 0 if self.steps else since >= self.seconds
+
 
 class Others(Protocol):
     """The other machines of a step that runs on several, as the first of them sees them."""
@@ -299,7 +303,7 @@ class Runtime:
     """Where and how a step runs. Never part of what its result is."""
 
     device: str = "cpu"
-    progress: Progress = _silent
+    progress: Progress = silent
     cache: Path = Path(".datatrial/cache")  # scratch that outlives the step and may be deleted at any time
     # A folder of the step's own that survives when it is killed or fails, to go on from; gone once it is done.
     scratch: Path | None = None

@@ -6,6 +6,7 @@ signature, and tokens that are known by their form.
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 HIDDEN = "***"
@@ -32,12 +33,13 @@ def redacted(text: str) -> str:
 
 
 def redact_file(path: Path) -> None:
-    """Take the secrets out of a file, which is written to anew only where it holds one."""
+    """Take the secrets out of a file, which is written to anew only where it holds one; if it can be."""
     if not path.is_file():
         return
-    found = path.read_bytes().decode(errors="surrogateescape")
-    if (clean := redacted(found)) != found:
-        path.write_bytes(clean.encode(errors="surrogateescape"))
+    with suppress(OSError):  # a disk that is full
+        found = path.read_bytes().decode(errors="surrogateescape")
+        if (clean := redacted(found)) != found:
+            path.write_bytes(clean.encode(errors="surrogateescape"))
 
 
 def is_secret(name: str, value: str) -> bool:

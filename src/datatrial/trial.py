@@ -58,11 +58,6 @@ class Trial:
         """How many steps run at once."""
         return self.place.slots
 
-    @property
-    def expected(self) -> dict[str, float | None]:
-        """Seconds that each step should take, by digest; None where that is not known."""
-        return self.times.seconds
-
     @cached_property
     def time_left(self) -> TimeLeft:
         """The time that is left, while it runs."""
@@ -81,7 +76,7 @@ class Trial:
         with (
             _sigterm_as_interrupt(),
             registered(self.store.board, self.about, self.steps, self.time_left) as presence,
-            self.place.executor(self.store, self.expected) as executor,
+            self.place.executor(self.store, self.times.seconds) as executor,
         ):
             if any(step.digest in self.found and not self.store.has(step) for step in self.plan.steps):
                 _fetch(self.plan, self.store)  # somebody removed a result meanwhile
@@ -240,19 +235,23 @@ def results_of(
 ) -> Results:
     """The results of a study as far as they are in the store; the report over them is written if it is not there yet.
 
-    `redact` asks for a report without texts of items, answers or rows, which is kept beside the full one.
+    `redact` asks for a report without texts of items, answers or rows, which is kept beside the full one. What is
+    damaged is set aside and counts as not done: nothing but the statistics and the report is made here.
 
-    Raises: StudyError for a bad study.
+    Raises: StudyError for a bad study; StoreError where results cannot be read.
     """
     study = loaded(study, overrides)
     kept = store_at(store)
     plan = plan_of(study, resolver_of(study, kept))
-    summary = plan.summary(plan.unfinished(kept), redact=redact)
+    damaged = {step.digest: damage for step, damage in kept.check([s for s in plan.steps if kept.has(s)])}
+    kept.integrity.keep()
+    summary = plan.summary({**plan.unfinished(kept), **damaged}, redact=redact)
     outcome = Outcome()
     if summary is not None:
         kept.open()
         with Here(1, "cpu").executor(kept) as executor:
             outcome = schedule.run([summary], kept, executor, _ignore)
+    outcome.failed |= damaged
     return Results(plan, kept, summary, outcome)
 
 

@@ -50,6 +50,12 @@ def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatria
     datatrial("export", tiny)
     assert (tmp_path / "tiny-export" / "findings.json").exists()
 
+    adapter, *_ = (tmp_path / ".datatrial").glob("sft/*/adapter/adapter_model.safetensors")
+    os.truncate(adapter, 100)
+    reported = datatrial("report", tiny)
+    assert "adapter_model.safetensors is not what was written; a run makes it again" in reported.stderr
+    assert not adapter.exists()  # nothing is trained for a report
+
 
 def test_a_killed_run_goes_on_to_the_same_numbers(tiny, tmp_path):
     whole = run(tiny, tmp_path / "whole", jobs=2, device="cpu")

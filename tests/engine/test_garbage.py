@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,34 @@ def test_results_of_studies_that_were_run_here_stay_unless_it_is_said_that_they_
     found = Garbage(store, {A.key, B.key}, others=True).remove()
     assert results(found.free) == {C.key}
     assert [study.about.study for study in noted_studies(store.board)] == ["owls"]  # the other has lost results
+
+
+def test_results_of_before_studies_were_noted_stay_unless_it_is_said_that_they_may_go(store):
+    made(store, A, B)
+    for step in (A, B):
+        os.utime(store.path(step) / "record.json", (1e9, 1e9))  # older than the store's format
+    found = Garbage(store, {A.key}, others=False).remove()
+    assert not results(found.free)
+    [held] = found.others
+    assert (held.study.about.study, held.results) == ("studies of before there were notes of them", 1)
+    assert results(Garbage(store, {A.key}, others=True).remove().free) == {B.key}
+
+
+def test_a_note_that_cannot_be_read_stops_it(store):
+    ran(store, "study", A)
+    [note] = (store.root / "studies").iterdir()
+    note.write_text("{")
+    with pytest.raises(StoreError, match=rf"studies/{note.name} in the store cannot be read: delete it"):
+        Garbage(store, {B.key}, others=False).remove()
+    assert store.has(A)
+
+
+def test_what_one_that_was_killed_left_goes_with_the_next(store):
+    made(store, A)
+    left = store.root / "trash" / "x"
+    left.mkdir(parents=True)
+    Garbage(store, {A.key}, others=False).remove()
+    assert not left.parent.exists()
 
 
 def test_what_a_live_run_needs_stays_whatever_is_said(store):

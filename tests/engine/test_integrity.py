@@ -1,12 +1,15 @@
 """What became of results on the disk, and what a run makes of it."""
 
+import errno
 import json
 import os
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from datatrial.engine import integrity
 from datatrial.engine import store as stores
 from datatrial.engine.local import LocalExecutor
 from datatrial.engine.remote import store_at
@@ -171,7 +174,53 @@ def test_a_store_that_every_user_can_write_to_is_refused(tmp_path):
         Store(tmp_path / "open").open()
     before = os.umask(0)
     try:
-        Store(tmp_path / "made").open()
+        done(tmp_path / "made", Step(Write("x")))
     finally:
         os.umask(before)
-    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o775
+    assert not [path for path in (tmp_path / "made").rglob("*") if path.stat().st_mode & 0o002]
+
+
+def test_what_another_run_made_again_meanwhile_stays(tmp_path, steps):
+    """Two runs find the same damage; one has made the result again before the other comes to set it aside."""
+    store, first = Store(tmp_path / "store"), steps[0]
+    done(store.root, first)
+    flipped(store.path(first) / "text")
+    assert store.integrity.damage(first.key, store.path(first))
+    done(store.root, first)
+    assert store._set_aside(first) == ""
+    assert store.has(first)
+    assert len(list((store.root / "damaged").iterdir())) == 1
+
+
+def test_what_another_run_is_making_again_is_left_to_it(tmp_path, steps):
+    store, first = Store(tmp_path / "store"), steps[0]
+    done(store.root, first)
+    flipped(store.path(first) / "text")
+    with FileLock(store.root / store.lock_of(first.key)):
+        assert list(store.check([first])) == [(first, "it was damaged, and another run makes it again")]
+    assert not (store.root / "damaged").exists()
+
+
+def test_what_cannot_be_read_for_now_is_not_set_aside(tmp_path, steps, monkeypatch):
+    store, first = Store(tmp_path / "store"), steps[0]
+    done(store.root, first)
+    (store.root / "cache" / "sound.json").unlink()
+
+    def stale(path: Path) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(integrity, "file_digest", stale)
+    with pytest.raises(StoreError, match=r"cannot read .*text: Stale file handle"):
+        list(store.check([first]))
+    assert store.has(first)
+
+
+@pytest.mark.parametrize(
+    "record", ['{"files": ["text"], "recipe": {}}', '{"files": {}, "recipe": {"task": NaN}}', "[]"]
+)
+def test_a_record_of_another_form_is_damaged(tmp_path, steps, record):
+    store, first = Store(tmp_path / "store"), steps[0]
+    done(store.root, first)
+    (store.path(first) / "record.json").write_text(record)
+    [(_, said)] = store.check([first])
+    assert said.startswith("record.json cannot be read")

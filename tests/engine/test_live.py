@@ -8,6 +8,7 @@ from threading import Thread
 from uuid import uuid4
 
 import pytest
+from pydantic import TypeAdapter
 
 from datatrial.engine.board import Board, RemoteBoard
 from datatrial.engine.live import (
@@ -132,10 +133,10 @@ def test_a_run_is_asked_to_begin_no_more_and_then_to_end_at_once(kind, request):
     store = request.getfixturevalue(kind)
     with enter(store) as presence:
         assert not look(presence)
-        run = LiveRun.of(store.board.read(f"live/{presence.name}.json"))
+        run = TypeAdapter(LiveRun).validate_json(store.board.read(f"live/{presence.name}.json"))
         assert ask_to_stop(store.board, run) is False
         assert look(presence)
-        assert LiveRun.of(store.board.read(f"live/{presence.name}.json")).stopping
+        assert TypeAdapter(LiveRun).validate_json(store.board.read(f"live/{presence.name}.json")).stopping
         assert ask_to_stop(store.board, run) is True
         with pytest.raises(KeyboardInterrupt):
             look(presence)

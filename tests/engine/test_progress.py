@@ -100,7 +100,7 @@ def test_what_another_run_has_done_by_now_is_not_counted(store):
 def test_a_damaged_result_is_said_and_counts_as_to_be_done(store):
     there, other = Step(Write("there"), label="there"), Step(Write("other"), label="other")
     store.build(store.work(there), Runtime())
-    damaged = Event("damaged", there.digest, "text is not what was written; it is made again")
+    damaged = Event("damaged", there.digest, "text is not what was written; a run makes it again")
     text = shown(
         store,
         [there, other],

@@ -134,8 +134,8 @@ def test_two_machines_that_send_one_result_at_once_leave_a_whole_one(machine, ur
 def test_of_two_machines_the_first_whose_result_is_whole_is_heard(machine, url, monkeypatch):
     slow, fast, step = machine("slow", url), machine("fast", url), Step(Differ())
     with monkeypatch.context() as overtaken:
-        build = Store.build
-        overtaken.setattr(Store, "build", lambda *of: (build(*of), of[0] is slow and made(fast, step))[0])
+        build = Store._build_once
+        overtaken.setattr(Store, "_build_once", lambda *of: (build(*of), of[0] is slow and made(fast, step)))
         made(slow, step)
     first = (fast.root / step.key / "record.json").read_bytes()
     assert (machine("reader", url).path(step) / "record.json").read_bytes() == first
@@ -233,6 +233,34 @@ def test_what_was_cut_off_on_its_way_is_fetched_once_more(machine, url, monkeypa
     monkeypatch.setattr(system, "get_file", cut_off_once)
     assert (other.path(step) / "text").read_text() == "a long text"
     assert len(calls) == 2
+
+
+def test_a_copy_that_changed_on_this_machine_is_fetched_anew(machine, url):
+    step = Step(Write("a long text"))
+    made(machine("one", url), step)
+    text = machine("two", url).path(step) / "text"
+    text.write_text("a lo")
+    assert (machine("two", url).path(step) / "text").read_text() == "a long text"
+
+
+def test_what_was_not_sent_and_changed_on_this_machine_is_made_again(machine, url, monkeypatch, tmp_path):
+    step = Step(Write("a long text", runs=str(tmp_path / "runs")))
+    store = machine("one", url)
+    monkeypatch.setattr(store, "_send", lambda key: None)  # the connection is lost
+    unsent = store.root / "unsent" / step.name
+    result = store.build(store.work(step), Runtime())
+    unsent.touch()
+    (result / "text").write_text("a lo")
+    made(machine("one", url), step)
+    assert (machine("two", url).path(step) / "text").read_text() == "a long text"
+
+
+def test_a_result_that_was_made_again_meanwhile_is_not_set_aside(machine, url):
+    step = Step(Write("a"))
+    store = machine("one", url)
+    made(store, step)
+    store._set_aside_there(step.key, b"the record of the damaged one")
+    assert machine("two", url).has(step)
 
 
 def test_logs_are_read_on_other_machines_and_attempts_add_to_one_log(machine, url):

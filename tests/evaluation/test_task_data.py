@@ -109,7 +109,7 @@ def test_a_configuration_that_is_not_there_is_named_with_those_that_are(reposito
 @pytest.mark.parametrize("header", ["[" * 50_000, "configs: &a [*a]", "configs: ["])
 def test_a_card_that_would_kill_its_reader_is_refused(tmp_path: Path, header: str) -> None:
     (tmp_path / "README.md").write_text(f"---\n{header}\n---\n")
-    with pytest.raises(DataError, match="cannot read the header of"):
+    with pytest.raises(DataError, match="cannot read the settings in"):
         _configurations(tmp_path / "README.md")
 
 

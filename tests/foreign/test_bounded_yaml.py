@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from datatrial.errors import DataError
-from datatrial.foreign.bounded_yaml import bounded, header_of
+from datatrial.foreign.bounded_yaml import bounded, settings_of
 
 LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
 
@@ -21,27 +21,29 @@ def test_what_would_kill_or_fill_a_library_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "header"),
+    ("text", "settings"),
     [
-        ("---\nlicense: mit\n---\n# Owls\n---\n", "license: mit"),
-        ("\ufeff\n---\r\na: 1\r\nb: 2\r\n--- \r\n", "a: 1\r\nb: 2"),
-        ("# Owls\n---\na: 1\n---\n", ""),
-        ("---\na: 1\n", ""),
-        ("", ""),
+        ("---\nlicense: mit\n---\n# Owls\n---\n", {"license": "mit"}),
+        ("\ufeff\n---\r\na: 1\r\nb: 2\r\n--- \r\n", {"a": 1, "b": 2}),
+        ("# Owls\n---\na: 1\n---\n", {}),
+        ("---\n- 1\n---\n", {}),
+        ("---\na: 1\n", {}),
+        ("", {}),
     ],
 )
-def test_the_header_of_a_card_is_what_the_hub_takes_for_it(tmp_path: Path, text: str, header: str) -> None:
+def test_the_header_of_a_card_is_what_the_hub_takes_for_it(tmp_path: Path, text: str, settings: object) -> None:
     (tmp_path / "README.md").write_bytes(text.encode())
-    assert header_of(tmp_path / "README.md") == header
+    assert settings_of(tmp_path / "README.md") == settings
 
 
-def test_no_card_has_no_header(tmp_path: Path) -> None:
-    assert header_of(tmp_path / "README.md") == ""
+def test_no_card_has_no_settings(tmp_path: Path) -> None:
+    assert settings_of(tmp_path / "README.md") == {}
 
 
-@pytest.mark.parametrize("header", [LAUGHS.encode(), b"[" * 50_000, b"a: [", b"a: \xff", b"a: \0"])
-def test_a_header_that_is_not_to_be_read_is_named_in_one_line(tmp_path: Path, header: bytes) -> None:
-    (tmp_path / "README.md").write_bytes(b"---\n" + header + b"\n---\n")
-    with pytest.raises(DataError, match=r"cannot read the header of .*README\.md") as caught:
-        header_of(tmp_path / "README.md")
+@pytest.mark.parametrize("yaml", [LAUGHS.encode(), b"[" * 50_000, b"a: [", b"a: \xff", b"a: \0"])
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+def test_settings_that_are_not_to_be_read_are_named_in_one_line(tmp_path: Path, yaml: bytes, name: str) -> None:
+    (tmp_path / name).write_bytes(b"---\n" + yaml + b"\n---\n" if name == "README.md" else yaml)
+    with pytest.raises(DataError, match=rf"cannot read the settings in .*{name}") as caught:
+        settings_of(tmp_path / name)
     assert "\n" not in str(caught.value)

@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["datatrial", "ruamel.yaml", "json"]):
     from datatrial.errors import DatatrialError
     from datatrial.evaluation import _logged, _summary  # noqa: F401  (imported here, they tell what was reached)
     from datatrial.evaluation._logs import Logs
-    from datatrial.foreign.bounded_yaml import header_of
+    from datatrial.foreign.bounded_yaml import settings_of
     from datatrial.imported import Imported
     from datatrial.records import Runtime
     from datatrial.sources import _gathering, _parquet  # noqa: F401
@@ -65,7 +65,7 @@ def read_override(data: bytes, folder: Path) -> None:
 
 def read_card(data: bytes, folder: Path) -> None:
     (folder / "README.md").write_bytes(data)
-    header_of(folder / "README.md")
+    settings_of(folder / "README.md")
 
 
 def read_rows(name: str) -> Callable[[bytes, Path], None]:

@@ -63,7 +63,10 @@ class Torture:
             now = finished(store)
             assert seen.items() <= now.items(), "a finished step was lost or done again"
             seen = now
-        assert contents(store) == expected
+        made = contents(store)
+        assert expected.items() <= made.items()
+        # A step whose worker was killed twice has failed, and a summary without it was made, too.
+        assert {key.partition("/")[0] for key in made.keys() - expected.keys()} <= {"contrasts", "report"}
         assert not list(store.glob("*/.part-*")), "a half result was left"
         assert not list((store / "scratch").iterdir())
         for key, kills in amid.items():

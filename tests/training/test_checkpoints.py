@@ -155,11 +155,11 @@ def test_a_checkpoint_that_was_interrupted_itself_is_none(tmp_path: Path) -> Non
     for step in (9, 10):
         (tmp_path / f"checkpoint-{step}" / "optimizer.pt").write_bytes(b"1234")
         said = {"sharded": "", "files": {"optimizer.pt": 4}}
-        (tmp_path / f"checkpoint-{step}" / "unlogged.json").write_text(json.dumps(said))
+        (tmp_path / f"checkpoint-{step}" / "standing.json").write_text(json.dumps(said))
     assert latest(tmp_path) == tmp_path / "checkpoint-10"
     (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"123")  # cut off by a loss of power
     assert latest(tmp_path) == tmp_path / "checkpoint-9"
-    (tmp_path / "checkpoint-9" / "unlogged.json").write_text("")
+    (tmp_path / "checkpoint-9" / "standing.json").write_text("")
     assert latest(tmp_path) is None
 
 

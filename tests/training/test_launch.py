@@ -75,6 +75,17 @@ def test_nobody_else_can_put_a_pickle_into_the_folder_that_processes_share(
     assert modes == [0o700]
 
 
+def test_what_processes_say_is_passed_on_once(tmp_path: Path) -> None:
+    """Else one that hangs would be heard all the while."""
+    file, heard = tmp_path / "progress.json", list[tuple[Any, ...]]()
+    runtime, told = Runtime(progress=lambda *said: heard.append(said)), ""
+    for said in (None, '[1, 9, "steps"]', None, None, '[2, 9, "steps"]', None):
+        if said:
+            file.write_text(said)
+        told = _launch._tell(file, runtime, told)
+    assert heard == [(1, 9, "steps"), (2, 9, "steps")]
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(base: Path, tmp_path: Path) -> None:
     """13 examples in batches of 4: at the end, there is one, and a process without any."""

@@ -67,6 +67,10 @@ def explained() -> Iterator[None]:
         raise typer.Exit(2) from error
     except DatatrialError as error:
         fail(str(error))
+    except OSError as error:
+        from datatrial.engine.worker import explain
+
+        fail(explain(error))
     except StoppedError as error:
         err.print(f"{error}: run the same command again to go on")
         raise typer.Exit(130) from None

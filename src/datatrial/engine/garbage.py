@@ -5,17 +5,17 @@ import shutil
 from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from datatrial.engine.live import LIVE, REGISTERING, STUDIES, NotedStudy, live_keys, noted_studies
+from datatrial.engine.live import LIVE, REGISTERING, STUDIES, About, NotedStudy, live_keys, noted_studies
 from datatrial.engine.remote import RemoteStore
 from datatrial.engine.store import Store
 from datatrial.errors import StoreError
-from datatrial.records import ModelRef
 
 Sort = Literal["results", "interrupted steps", "half results", "damaged results", "cache", "logs and locks"]
 TRASH = "trash"  # folder of what is being removed
@@ -68,17 +68,18 @@ class Garbage:
                 f"{store}: nothing can be locked at a URL, so that a run which begins now could lose what it needs; "
                 "while none is going on, remove folders there by hand"
             )
-        self.root, self.board, self.named, self.others = store.root, store.board, named, others
+        self.store, self.root, self.board = store, store.root, store.board
+        self.named, self.others = named, others
         self.sizes: dict[Path, int] = {}  # as far as they were looked up
 
     def survey(self) -> Survey:
         """Look through the store; nothing is removed."""
-        noted, live = noted_studies(self.board), live_keys(self.board)
+        results, live = list(self._results()), live_keys(self.board)
+        noted = [*noted_studies(self.board), *self._of_before(results)]
         kept = self._with_referred(self.named | live)
         holdings = [self._holding(study, kept) for study in noted]
         if not self.others:
             kept = self._with_referred(kept | {key for study in noted for key in study.keys})
-        results = list(self._results())
         stay = {key for key in results if key in kept or self._is_being_built(key)}
         items = [Item("results", self.root / key, self._size(self.root / key), key) for key in results]
         return Survey(
@@ -93,6 +94,7 @@ class Garbage:
 
         Raises: StoreError naming what could not be removed.
         """
+        shutil.rmtree(self.root / TRASH, ignore_errors=True)  # of one that was killed
         found = self.survey()  # for the sizes
         if not found.free:
             return found
@@ -115,20 +117,22 @@ class Garbage:
             if kind not in BESIDE and _DIGEST.fullmatch(digest):
                 yield f"{kind}/{digest}"
 
+    def _of_before(self, results: Sequence[str]) -> Iterator[NotedStudy]:
+        """What was made by versions that took no note of studies: what they were of, nobody knows."""
+        with suppress(FileNotFoundError):
+            since = (self.root / "store.json").stat().st_mtime
+            made = {key: (self.root / key / "record.json").stat().st_mtime for key in results}
+            if old := frozenset(key for key, when in made.items() if when < since):
+                last = datetime.fromtimestamp(max(made[key] for key in old), UTC).isoformat(timespec="seconds")
+                yield NotedStudy(About("studies of before there were notes of them"), "somebody", last, old)
+
     def _with_referred(self, kept: Set[str]) -> set[str]:
         """These results, and those that a model among them has its weights or its adapter in."""
         found, new = set(kept), set(kept)
         while new:
-            new = {key for result in new for key in self._refers_to(self.root / result)} - found
+            new = {key for result in new for key in self.store.refers_to(result)} - found
             found |= new
         return found
-
-    def _refers_to(self, result: Path) -> Iterator[str]:
-        if (result / "model.json").exists():
-            model = ModelRef.read(result)
-            for path in (Path(model.weights), Path(model.adapter or model.weights)):
-                if path.is_relative_to(self.root):
-                    yield "/".join(path.relative_to(self.root).parts[:2])
 
     def _holding(self, study: NotedStudy, kept: Set[str]) -> Holding:
         own = [self.root / key for key in study.keys - kept if (self.root / key / "record.json").exists()]
@@ -157,14 +161,11 @@ class Garbage:
                 yield Item("logs and locks", path, self._size(path), key)
 
     def _is_being_built(self, key: str) -> bool:
-        return self.board.is_held(self._lock(key)) is not False
-
-    def _lock(self, key: str) -> str:
-        return f"locks/{key.replace('/', '-')}.lock"
+        return self.board.is_held(self.store.lock_of(key)) is not False
 
     def _moved(self, item: Item, place: Path) -> bool:
         """Move it aside, unless somebody works on it by now."""
-        lock = self.root / self._lock(item.key)
+        lock = self.root / self.store.lock_of(item.key)
         try:
             if item.key and lock.exists():
                 with FileLock(lock, timeout=0):

@@ -1,5 +1,6 @@
 """Whether results are still what was written."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from datatrial.engine.step import digest_of
+from datatrial.errors import StoreError
 from datatrial.files import file_digest, write_at_once
 from datatrial.foreign.names import leads_out
 from datatrial.records import read_json
@@ -36,14 +38,19 @@ class Integrity:
         return {}
 
     def damage(self, key: str, folder: Path) -> str:
-        """What is wrong with a result; empty if nothing is."""
+        """What is wrong with a result; empty if nothing is.
+
+        Raises: StoreError when that cannot be told, as it cannot be read for now.
+        """
         try:
             stamp = _stamp(folder)
+            if self._sound.get(key) == stamp:
+                return ""
+            found = compare(folder, folder.name)
+        except FileNotFoundError:
+            return "it is gone"
         except OSError as error:
-            return f"it cannot be read: {error.strerror}"
-        if self._sound.get(key) == stamp:
-            return ""
-        found = compare(folder, folder.name)
+            raise StoreError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
         if not found:
             self._sound[key], self.changed = stamp, True
         return found
@@ -51,6 +58,10 @@ class Integrity:
     def note(self, key: str, folder: Path) -> None:
         """Take note that a result was just written."""
         self._sound[key], self.changed = _stamp(folder), True
+
+    def forget(self, key: str) -> None:
+        """Take note that a result is gone."""
+        self.changed = self._sound.pop(key, None) is not None or self.changed
 
     def keep(self) -> None:
         """Remember what was found, for later runs."""
@@ -61,13 +72,16 @@ class Integrity:
 
 
 def compare(folder: Path, identity: str) -> str:
-    """How the result of that digest differs from what its record says; empty if it does not."""
+    """How the result of that digest differs from what its record says; empty if it does not.
+
+    Raises: OSError when that cannot be told. A disk that says that it lost something has told.
+    """
     try:
         record = read_json(folder / "record.json")
-        files, recipe = record["files"], record["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
+        files, is_this = dict(record["files"]), digest_of(record["recipe"]) == identity
+    except (ValueError, KeyError, TypeError):
         return "record.json cannot be read"
-    if digest_of(recipe) != identity:
+    if not is_this:
         return "record.json is not what was written"
     for name, digest in files.items():
         if leads_out(name):
@@ -78,6 +92,8 @@ def compare(folder: Path, identity: str) -> str:
             if file_digest(folder / name) != digest:
                 return f"{name} is not what was written"
         except OSError as error:
+            if error.errno != errno.EIO:
+                raise
             return f"{name} cannot be read: {error.strerror}"
     return ""
 

@@ -17,7 +17,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import uuid4
+
+from pydantic import TypeAdapter
 
 from datatrial.engine.board import Board, changing
 from datatrial.engine.schedule import Event
@@ -28,6 +31,7 @@ from datatrial.errors import StoreError
 LIVE, STUDIES = "live", "studies"  # folders of a store
 REGISTERING = "locks/registering.lock"  # held by what registers, and by what removes results
 SOON, NOW = "soon", "now"  # what a run may be asked to stop
+T = TypeVar("T")
 OUTDATED = 3600.0  # seconds, by which clocks of two machines never differ
 
 
@@ -86,12 +90,6 @@ class LiveRun:
         left = "" if seconds is None else f"about {clock(seconds)} left"
         return ", ".join(["stopping: it begins no more", *filter(None, [left])]) if self.stopping else left
 
-    @classmethod
-    def of(cls, text: str) -> "LiveRun":
-        told = json.loads(text)
-        about = About(**{**told["about"], "overrides": tuple(told["about"]["overrides"])})
-        return cls(**{**told, "about": about, "running": tuple(RunningStep(**step) for step in told["running"])})
-
 
 @dataclass(frozen=True)
 class NotedStudy:
@@ -105,12 +103,6 @@ class NotedStudy:
     @property
     def place(self) -> str:
         return f"{STUDIES}/{hashlib.sha256(repr(self.about).encode()).hexdigest()[:16]}.json"
-
-    @classmethod
-    def of(cls, text: str) -> "NotedStudy":
-        told = json.loads(text)
-        about = About(**{**told["about"], "overrides": tuple(told["about"]["overrides"])})
-        return cls(about, told["who"], told["when"], frozenset(told["keys"]))
 
     def text(self) -> str:
         return json.dumps({**asdict(self), "keys": sorted(self.keys)})
@@ -241,15 +233,22 @@ def live_runs(board: Board) -> list[LiveRun]:
 
 
 def live_keys(board: Board) -> set[str]:
-    """The results that runs need or make which are going on, or may be."""
+    """The results that runs need or make which are going on, or may be.
+
+    Raises: StoreError where what one of them told cannot be read.
+    """
     told = board.all(LIVE, ".keys")
-    alive = [text for name, text in told.items() if board.is_held(f"{LIVE}/{name}.lock") is not False]
-    return {key for text in alive for key in json.loads(text)}
+    alive = {name: text for name, text in told.items() if board.is_held(f"{LIVE}/{name}.lock") is not False}
+    return {key for name, text in alive.items() for key in _parsed(f"{LIVE}/{name}.keys", text, frozenset[str])}
 
 
-def keys_of(board: Board, run: LiveRun) -> set[str]:
-    """The results that a run needs or makes."""
-    return set(json.loads(board.read(f"{LIVE}/{run.name}.keys") or "[]"))
+def keys_of(board: Board, run: LiveRun) -> frozenset[str]:
+    """The results that a run needs or makes.
+
+    Raises: StoreError where that cannot be read.
+    """
+    place = f"{LIVE}/{run.name}.keys"
+    return _parsed(place, board.read(place) or "[]", frozenset[str])
 
 
 def ask_to_stop(board: Board, run: LiveRun) -> bool:
@@ -261,14 +260,25 @@ def ask_to_stop(board: Board, run: LiveRun) -> bool:
 
 
 def noted_studies(board: Board) -> list[NotedStudy]:
-    """The studies that were run on a store, the one run last first."""
-    noted = [NotedStudy.of(text) for text in board.all(STUDIES, ".json").values()]
+    """The studies that were run on a store, the one run last first.
+
+    Raises: StoreError where a note of one cannot be read.
+    """
+    texts = board.all(STUDIES, ".json")
+    noted = [_parsed(f"{STUDIES}/{name}.json", text, NotedStudy) for name, text in texts.items()]
     return sorted(noted, key=lambda study: study.when, reverse=True)
 
 
+def _parsed(place: str, text: str, kind: type[T]) -> T:
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValueError:
+        raise StoreError(f"{place} in the store cannot be read: delete it, and name the studies to be kept") from None
+
+
 def _read(text: str) -> LiveRun | None:
-    with suppress(ValueError, TypeError, KeyError):  # of another version
-        return LiveRun.of(text)
+    with suppress(ValueError):  # of another version
+        return TypeAdapter(LiveRun).validate_json(text)
     return None
 
 

@@ -24,7 +24,7 @@ from datatrial.engine.time_left import clock
 from datatrial.engine.worker import SHOW_WHERE, Greeting, Reply, last_words
 from datatrial.redaction import redact_file
 
-Expected = Mapping[str, float | None]  # seconds that steps take, by their digests, as far as the plan can tell
+Seconds = Mapping[str, float | None]  # seconds that steps take, by their digests, as far as the plan can tell
 ATTEMPTS = 2  # of a step whose worker died
 QUIET_SECONDS = 3600.0  # for which a step may say nothing, at least: loading a large model over a network is silent
 TIMES_EXPECTED = 3.0  # or so many times what the plan reckons it takes in all
@@ -64,7 +64,7 @@ class Here:
         """How many steps run at once."""
         return slots(self.jobs, self.device, self.processes, self.per_gpu)
 
-    def executor(self, store: Store, expected: Expected = MappingProxyType({})) -> "LocalExecutor":
+    def executor(self, store: Store, expected: Seconds = MappingProxyType({})) -> "LocalExecutor":
         return LocalExecutor(store, self.slots, self.device, self.processes, self.per_gpu, expected)
 
 
@@ -83,7 +83,7 @@ class LocalExecutor:
         device: str = "auto",
         processes: int = 1,
         per_gpu: int = 1,
-        expected: Expected = MappingProxyType({}),
+        expected: Seconds = MappingProxyType({}),
     ):
         self.store, self.expected = store, expected
         self.jobs = slots(jobs, device, processes)
@@ -128,9 +128,10 @@ class LocalExecutor:
         assert worker.work is not None
         limit = quiet_seconds(self.expected.get(worker.work.digest))
         silent = time.monotonic() - worker.heard
-        if silent <= limit:
-            return 0.0
-        return limit if silent > TIMES_BUSY * limit or worker.computed() < IDLE * silent else 0.0
+        hangs = silent > TIMES_BUSY * limit or (silent > limit and worker.is_idle())
+        if silent > limit / 2:
+            worker.watch()
+        return limit if hangs else 0.0
 
     def _hung(self, worker: "_Worker", limit: float) -> Event:
         assert worker.work is not None
@@ -175,7 +176,8 @@ class _Worker:
         self.conn: Connection[object, Reply] | None = None
         self.work: Work | None = None
         self.attempt = 1
-        self.heard = self.spent = 0.0  # when it last said something, and the seconds that it had computed by then
+        self.heard = 0.0  # when it last said something
+        self.watched: tuple[float, float] | None = None  # since when, and the seconds that it had computed by then
 
     def start(self, work: Work) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -206,17 +208,25 @@ class _Worker:
 
     def is_heard(self) -> None:
         """It just said something, or was told to begin."""
-        self.heard, self.spent = time.monotonic(), self._computed()
+        self.heard, self.watched = time.monotonic(), None
 
-    def computed(self) -> float:
-        """Seconds that it and its processes have computed since it was last heard."""
-        return self._computed() - self.spent
+    def watch(self) -> None:
+        """Look from now on whether it computes while it says nothing."""
+        self.watched = self.watched or (time.monotonic(), self._computed())
+
+    def is_idle(self) -> bool:
+        """Whether it has hardly computed since it is watched."""
+        if self.watched is None:
+            return False
+        since, spent = self.watched
+        return self._computed() - spent < IDLE * (time.monotonic() - since)
 
     def _computed(self) -> float:
+        """Seconds that it and its processes have computed."""
         assert self.process is not None
         with suppress(psutil.Error):
             this = psutil.Process(self.process.pid)
-            return sum(sum(process.cpu_times()[:2]) for process in (this, *this.children(recursive=True)))
+            return sum(map(_computed_by, (this, *this.children(recursive=True))))
         return 0.0
 
     def kill(self) -> None:
@@ -246,6 +256,13 @@ class _Worker:
         if self.conn is not None:
             self.conn.close()
         self.process = self.conn = self.work = None
+
+
+def _computed_by(process: psutil.Process) -> float:
+    """Seconds that a process, and those of its children that have ended, have computed."""
+    with suppress(psutil.Error):  # it ended just now
+        return float(sum(process.cpu_times()[:4]))
+    return 0.0
 
 
 def _log_of_workers(store: Store) -> Path:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
-from datatrial.engine.local import ATTEMPTS, TIMES_BUSY, Expected, quiet_seconds, worker_environment
+from datatrial.engine.local import ATTEMPTS, TIMES_BUSY, Seconds, quiet_seconds, worker_environment
+from datatrial.engine.log import shorten
 from datatrial.engine.ray_machines import held_together, lacking_for, nodes, on_one_of
 from datatrial.engine.ray_node import Mailbox, Note, do
 from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
@@ -54,7 +55,7 @@ class OnRay:
         whole = _ray().cluster_resources()
         return self.jobs or max(1, int(whole.get("GPU", 0) or whole.get("CPU", 0)))
 
-    def executor(self, store: Store, expected: Expected = MappingProxyType({})) -> "RayExecutor":
+    def executor(self, store: Store, expected: Seconds = MappingProxyType({})) -> "RayExecutor":
         self.check()
         return RayExecutor(store, self.jobs, self.device, expected)
 
@@ -80,7 +81,7 @@ class RayExecutor:
     """
 
     def __init__(
-        self, store: Store, jobs: int | None = None, device: str = "auto", expected: Expected = MappingProxyType({})
+        self, store: Store, jobs: int | None = None, device: str = "auto", expected: Seconds = MappingProxyType({})
     ):
         ray = _ray()
         self.store, self.jobs, self.device, self.expected = store, jobs, device, expected
@@ -248,6 +249,7 @@ def _on_node(node: str) -> Any:
 
 
 def _keep_log(store: Store, work: Work) -> None:
+    shorten(store.log(work))  # it had no time to
     store.keep_log(work)
 
 

@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock
-
 from datatrial.engine.board import Board, RemoteBoard
 from datatrial.engine.integrity import compare
-from datatrial.engine.log import shorten
 from datatrial.engine.step import Step
 from datatrial.engine.store import Record, Store, Work
 from datatrial.errors import StoreError
+from datatrial.files import settle, write_at_once
 from datatrial.foreign.names import leads_out
-from datatrial.records import ModelRef, Runtime, read_json
+from datatrial.records import Progress, Runtime, read_json, silent
 from datatrial.redaction import redacted
 
 LOG_SECONDS = 10.0  # between two copies of the log of a step that runs
@@ -85,7 +83,7 @@ class RemoteStore(Store):
     def open(self) -> None:
         super().open()
         system, base = self._files
-        probe = f"{base}/locks/writable-{os.getpid()}"
+        probe = f"{base}/locks/writable-{uuid4().hex}"
         try:
             system.pipe_file(probe, b"")
             system.rm_file(probe)
@@ -137,7 +135,7 @@ class RemoteStore(Store):
             texts = system.cat([f"{base}/{key}/record.json" for key in absent])
             for key in absent:
                 copies[key].parent.mkdir(parents=True, exist_ok=True)
-                copies[key].write_bytes(texts[f"{base}/{key}/record.json"])
+                write_at_once(copies[key], texts[f"{base}/{key}/record.json"].decode())
         return [read_json(copy) for copy in copies.values()]
 
     def forget(self, step: Step) -> None:
@@ -149,15 +147,12 @@ class RemoteStore(Store):
         (self.root / "records" / f"{step.key}.json").unlink(missing_ok=True)
         super().forget(step)
 
-    def at(self, key: str) -> Path:
+    def at(self, key: str, progress: Progress = silent) -> Path:
         folder = self.root / key
         if not self._is_current(key) and self._is_stored(key):
-            self._fetch(key)
-        if (folder / "model.json").exists():
-            model = ModelRef.read(folder)
-            for path in (Path(model.weights), Path(model.adapter or model.weights)):
-                if path.is_relative_to(self.root) and not path.is_relative_to(folder):
-                    self.at("/".join(path.relative_to(self.root).parts[:2]))
+            self._fetch(key, progress)
+        for other in self.refers_to(key):
+            self.at(other, progress)
         return folder
 
     def _is_stored(self, key: str) -> bool:
@@ -169,7 +164,7 @@ class RemoteStore(Store):
     def _is_current(self, key: str) -> bool:
         """Whether the cache has the result. One that only names a place may have been made anew for another."""
         folder = self.root / key
-        if not (folder / "record.json").exists():
+        if not (folder / "record.json").exists() or self.integrity.damage(key, folder):
             return False
         names_a_place = (folder / "model.json").exists() and read_json(folder / "record.json")["externals"]
         if not names_a_place or not self._is_stored(key):
@@ -177,7 +172,7 @@ class RemoteStore(Store):
         system, base = self._files
         return bool(system.cat_file(f"{base}/{key}/record.json") == (folder / "record.json").read_bytes())
 
-    def _fetch(self, key: str) -> None:
+    def _fetch(self, key: str, progress: Progress) -> None:
         """Bring a result into the cache.
 
         Raises: StoreError when it is not what its record says; the store has it no more, so that a run makes it again.
@@ -185,19 +180,22 @@ class RemoteStore(Store):
         """
         folder = self.root / key
         part = folder.with_name(f".part-{folder.name}")
-        with FileLock(self.root / "locks" / f"fetch-{key.replace('/', '-')}.lock"):
+        with self._locked(f"locks/fetch-{key.replace('/', '-')}.lock", progress):
             if self._is_current(key):
                 return
             # Twice, for it may have been cut off on the way.
-            if wrong := self._download(key, part) and self._download(key, part):
-                aside = self._set_aside_there(key)
+            if wrong := self._download(key, part, progress) and self._download(key, part, progress):
+                self._set_aside_there(key, (part / "record.json").read_bytes())
                 raise StoreError(
-                    f"{self.url}/{key}: {wrong}; its record is now {aside}: run again to have it made anew"
+                    f"{self.url}/{key}: {wrong}; its record is now in damaged/: run again to have it made anew"
                 )
+            settle(part)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
+            self.integrity.note(key, folder)
+            self.integrity.keep()
 
-    def _download(self, key: str, part: Path) -> str:
+    def _download(self, key: str, part: Path, progress: Progress) -> str:
         """Bring a result into a folder; what is wrong with it, if anything is."""
         system, base = self._files
         shutil.rmtree(part, ignore_errors=True)
@@ -205,7 +203,9 @@ class RemoteStore(Store):
         record = system.cat_file(f"{base}/{key}/record.json")
         (part / "record.json").write_bytes(record)
         files = f"{base}/{key}/{_place_of(record)}"
-        for path in system.find(files):
+        found = system.find(files)
+        for number, path in enumerate(found):
+            progress(number, len(found), "files fetched")
             name = path.removeprefix(f"{files}/")
             if leads_out(name):
                 raise StoreError(f"{self.url}/{key} names a file outside of itself ({name!r}): delete it")
@@ -214,26 +214,29 @@ class RemoteStore(Store):
             system.get_file(path, str(file))
         return compare(part, key.rpartition("/")[2])
 
-    def _set_aside_there(self, key: str) -> str:
-        """Take a result's record away, without which it is none; where it is now."""
+    def _set_aside_there(self, key: str, record: bytes) -> None:
+        """Take the record of a damaged result away, without which it is none, unless it was made again meanwhile."""
         system, base = self._files
-        aside = f"damaged/{key.replace('/', '-')}-{uuid4().hex[:8]}.json"
-        system.pipe_file(f"{base}/{aside}", system.cat_file(f"{base}/{key}/record.json"))
-        system.rm_file(f"{base}/{key}/record.json")
-        return aside
+        (self.root / "records" / f"{key}.json").unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another machine was faster
+            if system.cat_file(f"{base}/{key}/record.json") == record:
+                system.pipe_file(f"{base}/damaged/{key.replace('/', '-')}-{uuid4().hex[:8]}.json", record)
+                system.rm_file(f"{base}/{key}/record.json")
 
-    def build(self, work: Work, runtime: Runtime) -> Path:
+    def _build_once(self, work: Work, runtime: Runtime) -> None:
         """Run the step here, then put its result into the store, unless another machine has done so."""
-        unsent = self.root / UNSENT / work.name
-        if not self._is_stored(work.key):
-            if not unsent.exists():
-                shutil.rmtree(self.root / work.key, ignore_errors=True)  # of a result that the store has no more
-            unsent.parent.mkdir(exist_ok=True)
-            unsent.touch()
-            super().build(work, runtime)
-            self._send(work.key)
-            unsent.unlink(missing_ok=True)
-        return self.root / work.key
+        unsent, folder = self.root / UNSENT / work.name, self.root / work.key
+        if self._is_stored(work.key):
+            return
+        if not unsent.exists() or self.integrity.damage(work.key, folder):
+            shutil.rmtree(folder, ignore_errors=True)  # of a result that the store has no more, or cannot have
+        unsent.parent.mkdir(exist_ok=True)
+        unsent.touch()
+        super()._build_once(work, runtime)
+        self._send(work.key)
+        unsent.unlink(missing_ok=True)
+        self.integrity.note(work.key, folder)
+        self.integrity.keep()
 
     def _send(self, key: str) -> None:
         """Put a result there, its record last, unless another machine was faster.
@@ -313,7 +316,6 @@ class RemoteStore(Store):
     def keep_log(self, work: Work) -> None:
         system, base = self._files
         log = self.log(work)
-        shorten(log)
         if log.exists() and log.stat().st_size:
             with suppress(OSError):  # that a log could not be copied is no reason to fail
                 text = redacted(log.read_bytes().decode(errors="surrogateescape"))

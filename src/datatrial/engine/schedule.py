@@ -76,7 +76,7 @@ def all_of(*listeners: Listener) -> Listener:
     return tell
 
 
-def _go_on() -> bool:
+def _never_asked_to_stop() -> bool:
     return False
 
 
@@ -85,7 +85,7 @@ def run(
     store: Store,
     executor: Executor,
     listen: Listener,
-    look_around: Callable[[], bool] = _go_on,
+    look_around: Callable[[], bool] = _never_asked_to_stop,
 ) -> Outcome:
     """Build every step below the goals that the store lacks; a failed step stops only what depends on it.
 

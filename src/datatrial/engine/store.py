@@ -1,7 +1,6 @@
 """Results on disk: one folder per digest, `<store>/<kind>/<digest>/`, complete or absent."""
 
 import json
-import os
 import shutil
 import stat
 import time
@@ -21,8 +20,8 @@ from datatrial.engine.environment import environment, memory_peak, reset_memory_
 from datatrial.engine.integrity import RUNS, Integrity
 from datatrial.engine.step import External, Step, Task
 from datatrial.errors import StoreError
-from datatrial.files import file_digest, settle, settle_folder, write_at_once
-from datatrial.records import Resources, Runtime, read_json
+from datatrial.files import file_digest, not_for_everybody, settle, settle_folder, write_at_once
+from datatrial.records import ModelRef, Progress, Resources, Runtime, read_json, silent
 
 Record = dict[str, Any]
 FORMAT = 1  # of what lies in a store; raise it when older versions would misread what newer ones write
@@ -72,9 +71,7 @@ class Store:
         """
         try:
             self._make()
-            probe = self.root / "locks" / f"writable-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            Store.unmark(self, Store.mark(self))  # on this machine, wherever the store is
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"cannot write to the store {self.root}: {reason}; name another with --store") from error
@@ -85,9 +82,8 @@ class Store:
             )
 
     def _make(self) -> None:
-        if not self.root.exists():
-            self.root.mkdir(parents=True)
-            self.root.chmod(self.root.stat().st_mode & ~stat.S_IWOTH)  # whatever the umask lets through
+        not_for_everybody()
+        self.root.mkdir(parents=True, exist_ok=True)
         for folder in ("logs", "locks", "cache"):
             (self.root / folder).mkdir(exist_ok=True)
         if not (self.root / "store.json").exists():
@@ -140,8 +136,8 @@ class Store:
         """The folder of a step's result."""
         return self.at(step.key)
 
-    def at(self, key: str) -> Path:
-        """The folder of the result that lies there."""
+    def at(self, key: str, progress: Progress = silent) -> Path:
+        """The folder of the result that lies there; `progress` is told while it is fetched, if it must be."""
         return self.root / key
 
     def log(self, step: Step | Work) -> Path:
@@ -163,6 +159,15 @@ class Store:
 
     def keep_log(self, work: Work) -> None:
         """Copy what this machine has of a step's log to where others read it: a worker that died could not."""
+
+    def refers_to(self, key: str) -> set[str]:
+        """The other results that a model has its weights or its adapter in."""
+        if not (self.root / key / "model.json").exists():
+            return set()
+        model = ModelRef.read(self.root / key)
+        inside = [path for name in (model.weights, model.adapter) if name and (path := Path(name)).is_absolute()]
+        keys = {"/".join(path.relative_to(self.root).parts[:2]) for path in inside if path.is_relative_to(self.root)}
+        return keys - {key}
 
     def has(self, step: Step | Work) -> bool:
         return self._is_here(step)
@@ -205,10 +210,11 @@ class Store:
 
     def is_running(self, step: Step) -> bool:
         """Whether some process is building the step now."""
-        return bool(Board(self.root).is_held(self._lock(step)))
+        return bool(Board(self.root).is_held(self.lock_of(step.key)))
 
-    def _lock(self, step: Step | Work) -> str:
-        return f"locks/{step.name}.lock"
+    def lock_of(self, key: str) -> str:
+        """Where the lock is that is held by who builds the result there."""
+        return f"locks/{key.replace('/', '-')}.lock"
 
     def _scratch(self, step: Step | Work) -> Path:
         return self.root / "scratch" / step.name
@@ -222,24 +228,27 @@ class Store:
 
         Only one process builds an entry at a time; one that comes second finds the result.
         """
-        with self._locked(work, runtime):
-            scratch = self._scratch(work)
-            if not self._is_here(work):
-                scratch.mkdir(parents=True, exist_ok=True)
-                wanted = work.resources
-                runtime = replace(runtime, launch=wanted.launch, checkpoint_every=wanted.checkpoint_every)
-                self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
-            shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
+        with self._locked(self.lock_of(work.key), runtime.progress):
+            self._build_once(work, runtime)
         return self.root / work.key
 
+    def _build_once(self, work: Work, runtime: Runtime) -> None:
+        scratch = self._scratch(work)
+        if not self._is_here(work):
+            scratch.mkdir(parents=True, exist_ok=True)
+            wanted = work.resources
+            runtime = replace(runtime, launch=wanted.launch, checkpoint_every=wanted.checkpoint_every)
+            self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
+        shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
+
     @contextmanager
-    def _locked(self, work: Work, runtime: Runtime) -> Iterator[None]:
-        lock, seconds = FileLock(self.root / self._lock(work)), 0.0
+    def _locked(self, place: str, progress: Progress) -> Iterator[None]:
+        lock, seconds = FileLock(self.root / place), 0.0
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=seconds)
             except Timeout:
-                runtime.progress(0, 0, "waiting for another run")
+                progress(0, 0, "waiting for another run")
                 seconds = WAITING_SECONDS
         try:
             yield
@@ -252,7 +261,7 @@ class Store:
         part.mkdir(parents=True)
         started, clock = datetime.now(UTC), time.monotonic()
         reset_memory_peak()
-        inputs = {name: _seen(self.at(key)) for name, key in work.inputs.items()}
+        inputs = {name: _seen(self.at(key, runtime.progress)) for name, key in work.inputs.items()}
         located = {name: external.locate() for name, external in work.externals.items()}
         work.task.run({**inputs, **located}, part, runtime)
         record: Record = {
@@ -277,15 +286,29 @@ class Store:
     def check(self, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
         """Those of these steps whose results are damaged, with what is wrong; they are set aside."""
         for step in steps:
-            folder = self.root / step.key
-            if found := self.integrity.damage(step.key, folder):
-                yield step, f"{found}; it is made again, and what was there is in {self._set_aside(folder)}"
+            if self.integrity.damage(step.key, self.root / step.key) and (found := self._set_aside(step)):
+                yield step, found
 
-    def _set_aside(self, folder: Path) -> Path:
-        aside = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{uuid4().hex[:8]}"
-        aside.parent.mkdir(exist_ok=True)
-        folder.rename(aside)
-        return aside
+    def _set_aside(self, step: Step) -> str:
+        """What was wrong with its result, and where that is now; empty if another run has made it again meanwhile.
+
+        Raises: StoreError when it cannot be moved.
+        """
+        folder = self.root / step.key
+        aside = self.root / "damaged" / f"{step.name}-{uuid4().hex[:8]}"
+        try:
+            with FileLock(self.root / self.lock_of(step.key), timeout=0):
+                found = self.integrity.damage(step.key, folder)
+                if not found or not folder.exists():
+                    return found
+                aside.parent.mkdir(exist_ok=True)
+                folder.rename(aside)
+        except Timeout:
+            return "it was damaged, and another run makes it again"
+        except OSError as error:
+            raise StoreError(f"{folder} is damaged and cannot be moved to {aside}: {error.strerror}") from error
+        self.integrity.forget(step.key)
+        return f"{found}; a run makes it again, and what was there is in {aside}"
 
     def records(self, kind: str) -> Iterator[tuple[str, Record]]:
         """Every complete result of a kind: its digest and its record."""

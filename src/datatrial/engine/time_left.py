@@ -45,7 +45,8 @@ class _Running:
             return max(usual - (now - self.since), 0.0)
         own = self.seen(1.0).pace(None, 0.0) or (self.told - self.since) / self.share
         trust = self.share / (self.share + SHARE)
-        whole = own**trust * usual ** (1 - trust)  # the first of many parts may take a hundred times as long as others
+        # The first of many parts may take a hundred times as long as the others.
+        whole: float = own**trust * usual ** (1 - trust)
         return max(whole * (1 - self.share) - (now - self.told), 0.0)
 
 

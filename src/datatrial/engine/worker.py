@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from datatrial.engine.log import kept_short
 from datatrial.errors import DatatrialError
+from datatrial.files import not_for_everybody
 from datatrial.records import Others, Runtime, seldom
 from datatrial.redaction import redact_file, redacted
 
@@ -87,6 +88,7 @@ def build(
     store: "Store", work: "Work", device: str, tell: Callable[[Reply], object], others: Others | None = None
 ) -> Reply:
     """Do a step, with all that is printed in its log; how it ended."""
+    not_for_everybody()
     progress = seldom(lambda done, total, what: tell(Reply("progress", what, done, total)))
     try:
         with store.logged(work), _output_to(store.log(work)):
@@ -149,8 +151,7 @@ def _output_to(log: Path) -> Iterator[None]:
         for stream, saved in before.items():
             os.dup2(saved, stream)
             os.close(saved)
-        with suppress(OSError):
-            redact_file(log)
+        redact_file(log)
 
 
 def _flush() -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from datatrial.errors import DataError
+from datatrial.files import write_at_once
 from datatrial.foreign.bounded_yaml import LARGEST, bounded
 from datatrial.regular_files import text_of
 
@@ -188,9 +189,7 @@ def _read_index() -> dict[str, Any]:
     try:
         file = _cache_file()
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}")
-        part.write_text(json.dumps(rows), encoding="utf-8")
-        part.replace(file)
+        write_at_once(file, json.dumps(rows))
     except OSError:
         pass  # without a place to keep it, the index is read anew each time
     return rows

@@ -10,7 +10,7 @@ from typing import Any
 from datatrial.errors import DataError
 from datatrial.evaluation._stock import Function, tasks_folder
 from datatrial.evaluation._tasks import Leaf
-from datatrial.foreign.bounded_yaml import header_of
+from datatrial.foreign.bounded_yaml import settings_of
 from datatrial.foreign.repository_files import refuse_files_elsewhere
 from datatrial.records import HubFiles, LocalFiles, Needs
 
@@ -151,10 +151,7 @@ def _plain_files(reader: str, splits: dict[str, list[str]], options: dict[str, A
 
 @lru_cache(maxsize=64)
 def _configurations(readme: Path) -> Mapping[str, Mapping[str, Any]]:
-    import yaml
-
-    card = yaml.load(header_of(readme), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    listed = card.get("configs") if isinstance(card, dict) else None
+    listed = settings_of(readme).get("configs")
     return {str(c.get("config_name")): c for c in (listed if isinstance(listed, list) else ()) if isinstance(c, dict)}
 
 

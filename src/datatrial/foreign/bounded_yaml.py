@@ -4,7 +4,9 @@ libyaml dies of brackets within one another, and who follows the aliases of a "b
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -43,16 +45,20 @@ def bounded(text: str) -> str:
     return text
 
 
-def header_of(card: Path) -> str:
-    """The YAML at the top of a repository's README, safe to be read; empty when there is no such file, or none in it.
+def settings_of(card: Path) -> Mapping[str, Any]:
+    """The settings in the YAML at the top of a repository's README, or in a file of YAML; none without such a file.
 
-    Raises: DataError naming the file when it is too large, not in UTF-8, or its header is not to be read.
+    Raises: DataError naming the file when it is too large, not in UTF-8, or its YAML is not to be read.
     """
     try:
-        found = _HEADER.match(text_of(card, LARGEST).removeprefix("\ufeff"))
-        return bounded(found[1]) if found else ""
+        text = text_of(card, LARGEST).removeprefix("\ufeff")
+        if card.suffix == ".md":
+            header = _HEADER.match(text)
+            text = header[1] if header else ""
+        found = yaml.load(bounded(text), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
-        return ""
+        return {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         what = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise DataError(f"cannot read the header of {card}: {what}") from error
+        raise DataError(f"cannot read the settings in {card}: {what}") from error
+    return found if isinstance(found, Mapping) else {}

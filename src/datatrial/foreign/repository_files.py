@@ -5,18 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datatrial.errors import DataError
+from datatrial.foreign.bounded_yaml import settings_of
 from datatrial.foreign.names import leads_out
 
 _CARDS = ("README.md", ".huggingface.yaml")  # from which `datasets` reads which files are which split's
 
 
 def refuse_files_elsewhere(folder: Path, repository: str) -> None:
-    """Raises: DataError where a repository's `configs` name files that are not in it: on this disk, or at a URL."""
+    """Raises: DataError where a repository's `configs` name files that are not in it, or its cards cannot be read."""
     for name in _CARDS:
-        for place in _places(_header(folder / name).get("configs")):
+        for place in _places(settings_of(folder / name).get("configs")):
             if leads_out(place) or "://" in place or "::" in place:
                 raise DataError(
                     f"{repository}: the configs in its {name} name {place!r}, which is outside of the repository and "
@@ -35,19 +34,6 @@ def own_files(files: Iterable[str], folder: Path, repository: str) -> list[Path]
         if not any(path.is_relative_to(one) for one in below):
             raise DataError(f"{repository}: {path} is outside of the repository ({folder}) and is never read")
     return found
-
-
-def _header(card: Path) -> Mapping[str, Any]:
-    """The settings of a card, as `datasets` finds them; none where they cannot be read, which it then says itself."""
-    from huggingface_hub import DatasetCard
-
-    try:
-        if card.suffix == ".md":
-            return dict(DatasetCard.load(card).data.to_dict())
-        found = yaml.safe_load(card.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _places(configs: Any) -> Iterator[str]:

@@ -156,9 +156,7 @@ class _Checkpoint:
         return [Point(*point) for point in state["history"]]
 
     def write_when_due(self, history: list[Point]) -> None:
-        since = time.monotonic() - self.saved
-        due = len(history) % self.every.steps == 0 if self.every.steps else since >= self.every.seconds
-        if self.file is None or not due:
+        if self.file is None or not self.every.is_due(len(history), time.monotonic() - self.saved):
             return
         written = self.file.with_suffix(".new")
         state = {name: part.state_dict() for name, part in self.parts.items()}

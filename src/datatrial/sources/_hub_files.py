@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from datatrial.component import did_you_mean
 from datatrial.errors import DataError
-from datatrial.foreign.bounded_yaml import header_of
+from datatrial.foreign.bounded_yaml import settings_of
 from datatrial.foreign.repository_files import own_files, refuse_files_elsewhere
 from datatrial.sources._files import file_type
 
@@ -36,7 +36,6 @@ def files_of_split(folder: Path, repository: str, subset: str | None, split: str
     import datasets
 
     _refuse_script(folder, repository)
-    header_of(folder / "README.md")
     refuse_files_elsewhere(folder, repository)
     try:
         with TemporaryDirectory() as cache:  # else it keeps a folder for each data set in the user's cache
@@ -86,12 +85,8 @@ def _builder_settings(folder: Path, repository: str, subset: str | None) -> dict
 
 def licence_in(card: Path) -> str:
     """The licence that a README's header states, or nothing."""
-    import yaml
-    from huggingface_hub import DatasetCard
-
     try:
-        header_of(card)
-        stated = DatasetCard.load(card).data.to_dict().get("license", "")
-    except (OSError, ValueError, DataError, yaml.YAMLError):  # none, or a broken header: no reason not to read the rows
+        stated = settings_of(card).get("license", "")
+    except DataError:  # no reason not to read the rows
         return ""
     return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated)

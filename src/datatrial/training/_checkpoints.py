@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datatrial.files import settle, write_at_once
 from datatrial.records import CheckpointEvery, read_json
 from datatrial.training._sharded import sharded_as
 
-_UNLOGGED = "unlogged.json"  # written last: a checkpoint without it was interrupted itself
+_STANDING = "standing.json"  # written last: a checkpoint without it was interrupted itself
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
@@ -37,37 +37,37 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if self.found:
             print(f"going on from {self.found.name}", flush=True)  # in the step's log
-            unlogged = read_json(self.found / _UNLOGGED)
+            standing = read_json(self.found / _STANDING)
+            unlogged = standing["unlogged"][self.trainer.args.process_index % len(standing["unlogged"])]
             self.trainer._metrics["train"].update(unlogged["metrics"])
-            self.trainer._total_train_tokens = unlogged["tokens"]
-            self.trainer._globalstep_last_logged = unlogged["last_logged"]
             self.trainer._tr_loss += unlogged["loss"]
-            self.trainer.tokens_at_once = min(unlogged["at_once"], self.trainer.tokens_at_once)
-            self.trainer.halved = unlogged["halved"]
+            self.trainer._total_train_tokens = standing["tokens"]
+            self.trainer._globalstep_last_logged = standing["last_logged"]
+            self.trainer.tokens_at_once = min(standing["at_once"], self.trainer.tokens_at_once)
+            self.trainer.halved = standing["halved"]
 
     def on_step_end(self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.every.steps:
-            control.should_save = state.global_step % self.every.steps == 0
-        else:
-            due = [time.monotonic() - self.saved >= self.every.seconds]
-            control.should_save = broadcast_object_list(due)[0]  # all processes, or none
+        due = [self.every.is_due(state.global_step, time.monotonic() - self.saved)]
+        control.should_save = broadcast_object_list(due)[0]  # all processes, or none
 
     def on_save(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: Any) -> None:
-        unlogged = {
-            "metrics": dict(self.trainer._metrics["train"]),
+        # Of each process its own: the curves' next point is a mean over all of them, to the last bit.
+        unlogged = {"metrics": dict(self.trainer._metrics["train"]), "loss": self.trainer._tr_loss.item()}
+        standing = {
+            "unlogged": gather_object([unlogged]),
             "tokens": self.trainer._total_train_tokens,
             "last_logged": self.trainer._globalstep_last_logged,
             "at_once": self.trainer.tokens_at_once,
             "halved": self.trainer.halved,
             "sharded": self.sharded,
-            "loss": self.trainer.accelerator.gather(self.trainer._tr_loss).mean().item(),
         }
         self.saved = time.monotonic()
         if not self.trainer.is_world_process_zero():
             return
         now = self.folder / f"checkpoint-{state.global_step}"
         settle(now)
-        write_at_once(now / _UNLOGGED, json.dumps({**unlogged, "files": _sizes(now)}))
+        write_at_once(now / _STANDING, json.dumps({**standing, "files": _sizes(now)}))
+        settle(now)  # before the older ones go
         for older in self.folder.glob("checkpoint-*"):
             if older != now:
                 shutil.rmtree(older)
@@ -75,20 +75,20 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
 
 def latest(folder: Path, sharded: str = "") -> Path | None:
     """The latest complete checkpoint in a folder that processes which shard a model like this can read."""
-    ours = [path.parent for path in folder.glob(f"checkpoint-*/{_UNLOGGED}") if _can_be_read(path, sharded)]
+    ours = [path.parent for path in folder.glob(f"checkpoint-*/{_STANDING}") if _can_be_read(path, sharded)]
     return max(ours, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _can_be_read(unlogged: Path, sharded: str) -> bool:
+def _can_be_read(standing: Path, sharded: str) -> bool:
     try:
-        said = read_json(unlogged)
+        said = read_json(standing)
     except ValueError:
         return False
-    sizes = _sizes(unlogged.parent)
+    sizes = _sizes(standing.parent)
     return said["sharded"] == sharded and all(sizes.get(name) == size for name, size in said["files"].items())
 
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of the files of a checkpoint: one that a loss of power cut off has others."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _UNLOGGED)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _STANDING)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

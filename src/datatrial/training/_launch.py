@@ -43,14 +43,14 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
     quiet = replace(runtime, progress=_nobody, others=None)
     job = pickle.dumps((stage, dict(inputs), out, quiet))  # apart, for it is read with this path only
     (folder / JOB).write_bytes(pickle.dumps((job, sys.path)))
-    others, failure = runtime.others, ""
+    others, failure, told = runtime.others, "", ""
     commands = [torchrun(runtime.launch, number, others, folder) for number in range(runtime.launch.num_machines)]
     with others.run(commands[1:], folder / JOB) if others else nullcontext():
         process = subprocess.Popen([sys.executable, *commands[0], str(os.getpid())])
         try:
             while process.poll() is None and not (failure := others.failure() if others else ""):
                 time.sleep(_LOOK_SECONDS)
-                _tell(folder / PROGRESS, runtime)
+                told = _tell(folder / PROGRESS, runtime, told)
         finally:
             process.terminate()  # where this one is interrupted, or another machine failed
             process.wait()
@@ -58,7 +58,7 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
         if (said := folder / ERROR).exists():
             raise pickle.loads(said.read_bytes())
         raise ModelError(failure or "a training process died; the step's log may say why")
-    _tell(folder / PROGRESS, runtime)
+    _tell(folder / PROGRESS, runtime, told)
 
 
 def torchrun(launch: Launch, machine: int, others: Others | None, folder: Path) -> list[str]:
@@ -96,7 +96,9 @@ def _nobody(*_: object) -> None:
     pass
 
 
-def _tell(file: Path, runtime: Runtime) -> None:
-    if file.exists():
-        done, total, what = json.loads(file.read_text())
-        runtime.progress(done, total, what)
+def _tell(file: Path, runtime: Runtime, told: str) -> str:
+    """Pass on what the processes say, unless that was told before: who says the same all the while may hang."""
+    said = file.read_text() if file.exists() else told
+    if said != told:
+        runtime.progress(*json.loads(said))
+    return said

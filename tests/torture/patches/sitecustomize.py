@@ -5,6 +5,7 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 
 def clock_jumps() -> None:
@@ -15,12 +16,14 @@ def clock_jumps() -> None:
 
 
 def renames_are_slow() -> None:
-    """What was renamed is seen under its new name a while later only, as by another machine of a network."""
+    """A result that was renamed is seen under its new name a while later only, as by another machine of a network."""
     real = Path.rename
 
     def rename(self: Path, target: Path) -> Path:
-        time.sleep(0.3)
-        return real(self, target)
+        if not (self / "record.json").exists():
+            return real(self, target)
+        Timer(0.3, real, (self, target)).start()
+        return target
 
     Path.rename = rename  # type: ignore[method-assign]
 
