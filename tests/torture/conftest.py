@@ -19,6 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dice", type=int, default=None, help="the seed of what is drawn; by default another each time")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "test_kills" not in item.nodeid)  # the longest first, and all others beside it
+
+
 @pytest.fixture
 def share(request: pytest.FixtureRequest) -> float:
     found: float = request.config.getoption("--share", default=1.0)
