@@ -18,7 +18,7 @@ test: $(READY)
 # Breaks things at length, and prints what it found: SHARE=0.1 is a tenth of the kills and executions, PART='kills or disk'
 # the tests with such names.
 torture: $(READY)
-	timeout 1500 $(BIN)/python -m pytest tests/torture -m torture -n 2 --dist worksteal --share $(SHARE) -k '$(PART)'
+	timeout 1500 $(BIN)/python -m pytest tests/torture -m torture -n 3 --dist load --maxschedchunk 1 --share $(SHARE) -k '$(PART)'
 
 # An hour's worth of executions of the fuzzer, of which `make torture` has a fiftieth.
 fuzz: $(READY)

@@ -7,6 +7,7 @@ signature, and tokens that are known by their form.
 import os
 import re
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 HIDDEN = "***"
@@ -49,9 +50,10 @@ def is_secret(name: str, value: str) -> bool:
 
 def _values() -> list[str]:
     """The values of secret variables, the longest first: one may be part of another."""
-    found = {value for name, value in os.environ.items() if len(value) >= SHORTEST and _is_secret_variable(name)}
+    found = {value for name in os.environ if _is_secret_variable(name) and len(value := os.environ[name]) >= SHORTEST}
     return sorted((value for value in found if not os.path.exists(value)), key=len, reverse=True)  # noqa: PTH110
 
 
+@cache
 def _is_secret_variable(name: str) -> bool:
     return not _SECRET.isdisjoint(name.upper().split("_"))

@@ -65,7 +65,7 @@ class Plan:
     @cached_property
     def steps(self) -> list[Step]:
         """Every step but the summary's, each after its inputs."""
-        return list(upstream_first(*self.goals))
+        return upstream_first(*self.goals)
 
     @cached_property
     def arms_of(self) -> dict[str, list[str]]:

@@ -51,7 +51,7 @@ class Trial:
     def steps(self) -> list[Step]:
         """Every step, the summary's included, each after its inputs."""
         summary = self.plan.summary({})
-        return list(upstream_first(*self.plan.goals, *([summary] if summary else [])))
+        return upstream_first(*self.plan.goals, *([summary] if summary else []))
 
     @property
     def slots(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.torture.runs import Run
 
@@ -20,7 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "test_kills" not in item.nodeid)  # the longest first, and all others beside it
+    """The longest come first, and not to the same process: each is given two tests to begin with."""
+    longest = [item for item in items if "test_kills" in item.nodeid]
+    others = [item for item in items if item not in longest]
+    first = [item for pair in zip(longest, others, strict=False) for item in pair]
+    items[:] = [*first, *(item for item in (*longest, *others) if item not in first)]
 
 
 @pytest.fixture
@@ -39,9 +44,15 @@ def dice(request: pytest.FixtureRequest, figure: Figure) -> random.Random:
 
 @pytest.fixture(scope="session")
 def undisturbed(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with all that the study makes."""
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    assert Run(study, store).wait() == 0
+    """A store with all that the study makes, the same for all processes of the tests."""
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    folder = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
+    store = folder / "undisturbed"
+    with FileLock(f"{store}.lock"):
+        if not store.exists():
+            begun = folder / "begun"
+            assert Run(study, begun).wait() == 0
+            begun.rename(store)
     return store
 
 

@@ -127,6 +127,11 @@ def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
     return True
 
 
+def collect_garbage(study: Path, store: Path, *overrides: str) -> None:
+    command = [sys.executable, "-m", "datatrial.cli", "gc", study, *overrides, "--store", store, "--delete"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def records(store: Path) -> list[Path]:
     """Of every result that is there; what was set aside is none."""
     return [path for path in store.glob("*/[!.]*/record.json") if path.parts[-3] != "damaged"]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.torture.conftest import Figure
-from tests.torture.runs import At, Run, contents, finished, gone, killed, resumed
+from tests.torture.runs import At, Run, collect_garbage, contents, finished, gone, killed, resumed
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1500)]
-KILLS = 95
+KILLS = 48, 47
 KILLS_OF_CHILDREN = 5  # and of others, of a study whose stages train in two processes each
+AMID = 0.4  # of all kills in the middle of training, less one: of very few there may be none
 IN_TWO = ("launch.num_processes=2", "seeds=[0]")
 # What a round of kills is aimed at, in the order in which a study comes to it, and for how long (in seconds) it then
 # goes on before it is killed.
@@ -26,7 +27,7 @@ ROUND = {
     "statistics": 0.5,
     "report": 0.5,
 }
-TRAININGS = 6  # kills of a round that are aimed at training
+TRAININGS = 8  # kills of a round that are aimed at training
 PATIENCE = 60.0  # seconds to wait for a phase
 
 
@@ -67,8 +68,10 @@ class Torture:
         assert expected.items() <= made.items()
         # A step whose worker was killed twice has failed, and a summary without it was made, too.
         assert {key.partition("/")[0] for key in made.keys() - expected.keys()} <= {"contrasts", "report"}
-        assert not list(store.glob("*/.part-*")), "a half result was left"
+        assert halves(store) <= {"contrasts", "report"}, "a half result was left"  # of a summary nobody asks for now
         assert not list((store / "scratch").iterdir())
+        collect_garbage(self.study, store, *self.overrides)
+        assert not halves(store)
         for key, kills in amid.items():
             assert resumed(store, key) >= kills, f"{key} did not go on from its checkpoint"
         self.amid += amid
@@ -120,7 +123,12 @@ class Torture:
         return None
 
 
-@pytest.mark.parametrize(("kills", "overrides"), [(KILLS, ()), (KILLS_OF_CHILDREN, IN_TWO)])
+def halves(store: Path) -> set[str]:
+    """The kinds of half results that are there."""
+    return {path.parent.name for path in store.glob("*/.part-*")}
+
+
+@pytest.mark.parametrize(("kills", "overrides"), [*((some, ()) for some in KILLS), (KILLS_OF_CHILDREN, IN_TWO)])
 def test_kills(
     study: Path,
     undisturbed: Path,
@@ -146,4 +154,4 @@ def test_kills(
     figure("starts of `datatrial run`", torture.starts)
     figure("results compared with those of an undisturbed run, all bit for bit the same", len(expected))
     figure("minutes", f"{(time.monotonic() - began) / 60:.1f}")
-    assert torture.amid.total() >= 0.3 * torture.done.total()
+    assert torture.amid.total() >= math.floor(AMID * torture.kills) - 1

@@ -104,7 +104,7 @@ def damaged(result: Path, dice: random.Random) -> str:
     elif how == "cut":
         os.truncate(file, dice.randrange(file.stat().st_size))
     else:
-        place = file if file.name != "record.json" else result / next(f.name for f in files if f.name != "record.json")
+        place = file if file.name != "record.json" else next(f for f in files if f.name != "record.json")
         content = bytearray(place.read_bytes())
         content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
         place.write_bytes(content)

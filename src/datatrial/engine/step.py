@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,20 +68,21 @@ def digest_of(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def upstream_first(*goals: Step) -> Iterator[Step]:
+def upstream_first(*goals: Step) -> list[Step]:
     """Every distinct step below the goals, each after its inputs."""
     seen: set[str] = set()
+    found: list[Step] = []
 
-    def visit(step: Step) -> Iterator[Step]:
-        if step.digest in seen:
-            return
-        seen.add(step.digest)
-        for dep in step.inputs.values():
-            yield from visit(dep)
-        yield step
+    def visit(step: Step) -> None:
+        if step.digest not in seen:
+            seen.add(step.digest)
+            for dep in step.inputs.values():
+                visit(dep)
+            found.append(step)
 
     for goal in goals:
-        yield from visit(goal)
+        visit(goal)
+    return found
 
 
 def differences(old: Any, new: Any, at: str = "") -> list[str]:
