@@ -45,7 +45,8 @@ def run(arms: list[str], store: Path, **settings: Any) -> tuple[Imports, list[st
     def listen(event: Event, step: Step) -> None:
         made.extend([step.label] * (event.change == "done"))
 
-    return prepare(arms, store, **settings).run(listen), made
+    with prepare(arms, store, **settings).running(listen) as results:
+        return results, made
 
 
 def test_items_and_scores_are_those_that_were_logged(tmp_path: Path) -> None:
@@ -248,11 +249,11 @@ def test_another_metric_can_be_compared_by(tmp_path: Path) -> None:
     samples = {"owls": [one(n, 0, [-1.0, -2.0], both) for n in range(4)]}
     arms = [f"{name}={write(tmp_path / name, samples)}" for name in ("base", "new")]
     for wished, metric in (([], "acc_norm"), (["owls=acc"], "acc")):
-        found = prepare(arms, tmp_path / "store", metrics=wished)
-        scores = pl.read_parquet(found.run(lambda event, step: None).contrasts / "scores.parquet")
+        results, _ = run(arms, tmp_path / "store", metrics=wished)
+        scores = pl.read_parquet(results.contrasts / "scores.parquet")
         assert set(scores.filter(pl.col("main"))["metric"]) == {metric}
     with pytest.raises(DataError, match="owls: has no metric 'f1'; it has acc, acc_norm"):
-        prepare(arms, tmp_path / "store", metrics=["owls=f1"]).run(lambda event, step: None)
+        run(arms, tmp_path / "store", metrics=["owls=f1"])
     with pytest.raises(DataError, match="--metric: no benchmark is called 'owl'; did you mean 'owls'"):
         prepare(arms, tmp_path / "store", metrics=["owl=acc"])
     with pytest.raises(DataError, match="owls can be compared by one metric, not by acc and acc_norm"):
@@ -509,8 +510,8 @@ def test_what_the_lm_eval_command_wrote_is_imported_with_its_own_numbers(tmp_pat
     assert done.returncode == 0, done.stderr[-3000:]
     arms = [f"{name}={folder}-logs" for name, folder in zip(("base", "other"), weights, strict=True)]
     found = prepare(arms, tmp_path / "store")
-    results = found.run(lambda event, step: None)
-    scores = pl.read_parquet(results.contrasts / "scores.parquet")
+    with found.running(lambda event, step: None) as results:
+        scores = pl.read_parquet(results.contrasts / "scores.parquet")
     for arm, folder in zip(("base", "other"), weights, strict=True):
         [file] = Path(f"{folder}-logs").rglob("results_*.json")
         theirs = read_json(file)["results"]

@@ -7,6 +7,7 @@ import pytest
 
 from datatrial import trial
 from datatrial.engine import schedule
+from datatrial.engine.garbage import Garbage
 from datatrial.engine.schedule import Outcome
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
@@ -55,23 +56,40 @@ def test_a_study_whose_time_cannot_be_estimated_runs_all_the_same(study, monkeyp
     assert found.time_left.seconds() is None
 
 
-def test_what_the_steps_read_is_fetched_again_when_results_went_meanwhile(study, monkeypatch):
+def place(study: Path) -> Path:
+    """Puts a result of one of the study's steps into the store."""
     step = next(step for step in ready(study).plan.steps if step.label == "data careful")
     store = Store(study.parent / "store")
     placed = Step(Write("x", kind=step.task.kind))
-    store.build(store.work(placed), Runtime()).rename(store.path(step))
+    return store.build(store.work(placed), Runtime()).rename(store.path(step))
+
+
+def test_what_the_steps_read_is_fetched_again_when_results_went_meanwhile(study, monkeypatch):
+    placed = place(study)
     fetched: list[object] = []
     monkeypatch.setattr(trial, "_fetch", lambda plan, store: fetched.append(plan))
     monkeypatch.setattr(schedule, "run", lambda *_: Outcome(left={"something"}))
     for removed, times in ((False, 1), (True, 2)):
         found = ready(study)
         if removed:
-            shutil.rmtree(store.path(step))
+            shutil.rmtree(placed)
         fetched.clear()
         fetched.append("when it was made ready")
         with pytest.raises(StoppedError):
             found.run()
         assert len(fetched) == times
+
+
+def test_results_stay_as_long_as_they_are_looked_at(study, monkeypatch):
+    placed = place(study)
+    monkeypatch.setattr(schedule, "run", lambda *_: Outcome())
+    found = ready(study)
+    garbage = Garbage(found.store, named=set(), others=True)
+    with found.running():
+        garbage.remove()
+        assert placed.exists()
+    garbage.remove()
+    assert not placed.exists()
 
 
 def test_a_run_that_was_stopped_says_what_is_left_and_is_no_result(study, monkeypatch):

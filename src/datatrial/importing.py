@@ -1,6 +1,7 @@
 """Verdicts on results that lm-eval logged: each folder a model, an arm one model or one for each seed."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,27 +154,26 @@ class Import:
                     "the score of each is the mean over all its own"
                 )
 
-    def run(self, listen: Listener) -> "Imports":
-        """Reads what the store lacks, and compares the arms.
+    @contextmanager
+    def running(self, listen: Listener) -> Iterator["Imports"]:
+        """Reads what the store lacks, and compares the arms. Around what looks at the results: nobody removes them.
 
         Raises: DataError where a file cannot be read, or two arms were not asked the same.
         """
         self.store.open()
-        with (
-            registered(self.store.board, self.about, self.steps, self.time_left) as presence,
-            LocalExecutor(self.store, None, "cpu") as executor,
-        ):
+        with registered(self.store.board, self.about, self.steps, self.time_left) as presence:
             told = all_of(self.time_left, presence, listen)
-            for goals in (list(self.runs.values()), [self.report]):
-                outcome = schedule.run(goals, self.store, executor, told, presence.look_around)
-                if outcome.failed:
-                    raise DataError("\n".join(outcome.failed.values()))
-                if outcome.left:
-                    raise StoppedError(len(outcome.done), len(outcome.left))
-                if self.report not in goals:
-                    self._check()
-        folder, contrasts = (self.store.path(step) for step in (self.report, self.report.inputs["contrasts"]))
-        return Imports(folder, contrasts, cautions_of(self.report, self.store))
+            with LocalExecutor(self.store, None, "cpu") as executor:
+                for goals in (list(self.runs.values()), [self.report]):
+                    outcome = schedule.run(goals, self.store, executor, told, presence.look_around)
+                    if outcome.failed:
+                        raise DataError("\n".join(outcome.failed.values()))
+                    if outcome.left:
+                        raise StoppedError(len(outcome.done), len(outcome.left))
+                    if self.report not in goals:
+                        self._check()
+            folder, contrasts = (self.store.path(step) for step in (self.report, self.report.inputs["contrasts"]))
+            yield Imports(folder, contrasts, cautions_of(self.report, self.store))
 
     def _check(self) -> None:
         problems = [problem for benchmark in self.benchmarks for problem in self._mismatches(benchmark)]

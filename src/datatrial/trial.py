@@ -73,23 +73,29 @@ class Trial:
 
         Raises: StoppedError when it was asked to stop before all was done.
         """
+        with self.running(listen) as results:
+            return results
+
+    @contextmanager
+    def running(self, listen: Listener = _ignore) -> Iterator[Results]:
+        """The same, around what looks at the results: nobody removes them as long as that takes."""
         with (
             _sigterm_as_interrupt(),
             registered(self.store.board, self.about, self.steps, self.time_left) as presence,
-            self.place.executor(self.store, self.times.seconds) as executor,
         ):
-            if any(step.digest in self.found and not self.store.has(step) for step in self.plan.steps):
-                _fetch(self.plan, self.store)  # somebody removed a result meanwhile
-            told = all_of(self.time_left, presence, listen)
-            outcome = schedule.run(self.plan.goals, self.store, executor, told, presence.look_around)
-            summary = self.plan.summary(outcome.unfinished) if not outcome.left else None
-            if summary is not None:
-                presence.needs(upstream_first(summary))
-                also = schedule.run([summary], self.store, executor, told, presence.look_around)
-                outcome = _both(outcome, also)
-        if outcome.left:
-            raise StoppedError(len(outcome.done), len(outcome.left))
-        return Results(self.plan, self.store, summary, outcome)
+            with self.place.executor(self.store, self.times.seconds) as executor:
+                if any(step.digest in self.found and not self.store.has(step) for step in self.plan.steps):
+                    _fetch(self.plan, self.store)  # somebody removed a result meanwhile
+                told = all_of(self.time_left, presence, listen)
+                outcome = schedule.run(self.plan.goals, self.store, executor, told, presence.look_around)
+                summary = self.plan.summary(outcome.unfinished) if not outcome.left else None
+                if summary is not None:
+                    presence.needs(upstream_first(summary))
+                    also = schedule.run([summary], self.store, executor, told, presence.look_around)
+                    outcome = _both(outcome, also)
+            if outcome.left:
+                raise StoppedError(len(outcome.done), len(outcome.left))
+            yield Results(self.plan, self.store, summary, outcome)
 
 
 def prepare(

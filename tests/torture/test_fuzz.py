@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from datatrial.engine.environment import reset_memory_peak
 from tests.torture.conftest import Figure
 
 pytest.importorskip("atheris")
@@ -30,6 +32,8 @@ def test_whatever_the_bytes_they_are_read_or_there_is_one_clear_error(
     reader: str, share: float, figure: Figure, tmp_path: Path
 ) -> None:
     runs = max(100, int(RUNS[reader] * share / 50))
+    pa.default_memory_pool().release_unused()  # of tests that were here before
+    reset_memory_peak()  # a fuzzer would take it for its own
     done = subprocess.run(
         [sys.executable, str(FUZZ), reader, f"-atheris_runs={runs}"], cwd=tmp_path, capture_output=True, text=True
     )

@@ -16,6 +16,7 @@ from datatrial.cli._tables import show
 if TYPE_CHECKING:
     from datatrial.records import FactTable
     from datatrial.report._data_sets import Audited
+    from datatrial.results import Results
 
 WHOLE = 32  # characters of a table's first column that are never folded
 NAMES = Annotated[
@@ -41,8 +42,13 @@ def audit(
     wanted = [name for name in names or () if "=" not in name]
     with explained():
         trial = prepare_audits(study, store, wanted, overrides=overrides, jobs=jobs, device=device)
-        with ProgressDisplay(trial.time_left, trial.store, err) as display:
-            results = trial.run(display)
+        with ProgressDisplay(trial.time_left, trial.store, err) as display, trial.running(display) as results:
+            display.stop()
+            _show(results, as_json)
+    raise typer.Exit(1 if results.outcome.unfinished else 0)
+
+
+def _show(results: "Results", as_json: bool) -> None:
     if as_json:
         found = {name: {kind: asdict(a) for kind, a in audits.items()} for name, audits in results.audits.items()}
         print(json.dumps(found, indent=1))
@@ -50,7 +56,6 @@ def audit(
         for name, audits in results.audits.items():
             _print_audits(name, audits)
     show(results)
-    raise typer.Exit(1 if results.outcome.unfinished else 0)
 
 
 def _print_audits(name: str, audits: "Mapping[str, Audited]") -> None:

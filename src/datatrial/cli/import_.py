@@ -32,6 +32,6 @@ def import_(
 
     with explained():
         found = prepare(arms, store, baseline=baseline, leave_out=leave_out or (), metrics=metric or ())
-        with ProgressDisplay(found.time_left, found.store, err) as display:
-            results = found.run(display)
-    show_report(results.tables(), found.notes, results.cautions, results.report)
+        with ProgressDisplay(found.time_left, found.store, err) as display, found.running(display) as results:
+            display.stop()
+            show_report(results.tables(), found.notes, results.cautions, results.report)

@@ -37,7 +37,7 @@ def run(
         )
         if trial.dashboard:
             err.print(f"Ray's dashboard: {trial.dashboard}", highlight=False)
-        with ProgressDisplay(trial.time_left, trial.store, err) as display:
-            results = trial.run(display)
-    show(results)
+        with ProgressDisplay(trial.time_left, trial.store, err) as display, trial.running(display) as results:
+            display.stop()
+            show(results)
     raise typer.Exit(1 if results.outcome.unfinished else 0)

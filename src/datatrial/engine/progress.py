@@ -47,6 +47,10 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Show no more: what is printed from here on stands by itself."""
         self.progress.stop()
 
     def __call__(self, event: Event, step: Step) -> None:
