@@ -20,9 +20,9 @@ test: $(READY)
 torture: $(READY)
 	timeout 1500 $(BIN)/python -m pytest tests/torture -m torture -n 3 --dist load --maxschedchunk 1 --share $(SHARE) -k '$(PART)'
 
-# An hour's worth of executions of the fuzzer, of which `make torture` has a fiftieth.
+# An hour's worth of executions of the fuzzer, of which `make torture` has a hundredth.
 fuzz: $(READY)
-	$(BIN)/python -m pytest tests/torture/test_fuzz.py -m torture -n 2 --dist worksteal --share 50
+	$(BIN)/python -m pytest tests/torture/test_fuzz.py -m torture -n 2 --dist worksteal --share 100
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,17 +67,11 @@ class Run:
         return self.process.poll()
 
     def workers(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self.process.pid).children()
-        except psutil.NoSuchProcess:
-            return []
+        return processes(children(self.process.pid))
 
     def family(self) -> list[psutil.Process]:
         """Its workers, and what those have started."""
-        try:
-            return psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
+        return [one for worker in self.workers() for one in (worker, *processes(descendants(worker.pid)))]
 
     def at(self) -> list[At]:
         """What its workers are at, as far as they have a step."""
@@ -110,11 +106,31 @@ class Run:
         self.process.wait()
 
 
+def children(pid: int) -> list[int]:
+    """The processes that one has started; to look through all that run, as psutil does, would keep a core busy."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found += map(int, path.read_text().split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    return [one for child in children(pid) for one in (child, *descendants(child))]
+
+
+def processes(pids: Sequence[int]) -> list[psutil.Process]:
+    """Those of them that are still there."""
+    found: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
 def killed(process: psutil.Process) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGKILL)
-    except psutil.NoSuchProcess:
-        return
 
 
 def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:

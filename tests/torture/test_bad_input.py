@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +18,7 @@ from hypothesis import given, settings
 from tests.drawn_studies import STUDIES, holds_of_study, holds_of_written, studies
 from tests.sources.drawn import KINDS, MICRO_WORLD, holds_of_micro_world, holds_of_rows, ordinary, rows_like
 from tests.torture.conftest import Figure
+from tests.torture.runs import children
 
 pytestmark = pytest.mark.torture
 GIB = 2**30
@@ -42,17 +42,10 @@ def datatrial(folder: Path, *args: str) -> tuple[int, str, int]:
         environment = {**os.environ, "COLUMNS": "400"}
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=printed, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            peak = max(peak, *map(peak_of, family(process.pid)))
+            peak = max(peak, *map(peak_of, (process.pid, *children(process.pid))))
             time.sleep(0.02)
         printed.seek(0)
         return process.returncode, printed.read().decode(), peak
-
-
-def family(pid: int) -> list[int]:
-    try:
-        return [pid, *(child.pid for child in psutil.Process(pid).children())]
-    except psutil.NoSuchProcess:
-        return [pid]
 
 
 def peak_of(pid: int) -> int:
@@ -74,10 +67,10 @@ def packed(path: Path, before: bytes, block: bytes, times: int) -> None:
             file.write(member)
 
 
-def holes(path: Path, before: bytes) -> None:
-    """10 GiB that take no room on the disk: what comes after the beginning is a hole, which reads as zeros."""
+def holes(path: Path, before: bytes, size: int = 10 * GIB) -> None:
+    """What takes no room on the disk: what comes after the beginning is a hole, which reads as zeros."""
     path.write_bytes(before)
-    os.truncate(path, 10 * GIB)
+    os.truncate(path, size)
 
 
 def same(value: Any, times: int) -> pa.DictionaryArray:
@@ -106,8 +99,8 @@ ROW = b'{"text": "' + b"moles " * 200 + b'"}\n'
 LONG, MEMORY, PACKED = "longer than 67.1 MB", "takes more than 2 GiB of memory", "more than 50 times its size"
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {  # how a file is made, and what is said of it
     "hole.jsonl": (lambda path: holes(path, b""), f"line 1: {LONG}"),
-    "hole.csv": (lambda path: holes(path, b'text\n"'), f"line 2: not CSV in UTF-8 .{LONG}"),
-    "hole.json": (lambda path: holes(path, b"["), "line 1: not a JSON list of rows .Expecting value"),
+    "hole.csv": (lambda path: holes(path, b'text\n"', GIB), f"line 2: not CSV in UTF-8 .{LONG}"),
+    "hole.json": (lambda path: holes(path, b"[", GIB), "line 1: not a JSON list of rows .Expecting value"),
     "line.jsonl.gz": (lambda path: packed(path, b'{"text": "', X, 160), f"line 1: {LONG}"),
     "line.json.gz": (lambda path: packed(path, b'[{"text": "', X, 160), f"line 1: not a JSON list .*{LONG}"),
     "quote.csv.gz": (lambda path: packed(path, b'text\n"', X, 160), f"line 2: not CSV .*{LONG}"),

@@ -1,4 +1,4 @@
-"""The fuzzer over all that reads files: a fiftieth of an hour's worth of executions, and all of it by `make fuzz`."""
+"""The fuzzer over all that reads files: a hundredth of an hour's worth of executions, and all of it by `make fuzz`."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from tests.torture.conftest import Figure
 pytest.importorskip("atheris")
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(7200)]
 FUZZ = Path(__file__).with_name("fuzz.py")
-RUNS = {  # together more than an hour of one core, of which a share of 1 is a fiftieth
+RUNS = {  # together more than an hour of one core, of which a share of 1 is a hundredth
     "yaml": 250_000,
     "override": 100_000,
     "card": 200_000,
@@ -31,7 +31,7 @@ RUNS = {  # together more than an hour of one core, of which a share of 1 is a f
 def test_whatever_the_bytes_they_are_read_or_there_is_one_clear_error(
     reader: str, share: float, figure: Figure, tmp_path: Path
 ) -> None:
-    runs = max(100, int(RUNS[reader] * share / 50))
+    runs = max(100, int(RUNS[reader] * share / 100))
     pa.default_memory_pool().release_unused()  # of tests that were here before
     reset_memory_peak()  # a fuzzer would take it for its own
     done = subprocess.run(

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from tests.torture.conftest import Figure
-from tests.torture.runs import At, Run, collect_garbage, contents, finished, gone, killed, resumed
+from tests.torture.runs import (
+    At,
+    Run,
+    collect_garbage,
+    contents,
+    descendants,
+    finished,
+    gone,
+    killed,
+    processes,
+    resumed,
+)
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1500)]
 KILLS = 48, 47
@@ -94,7 +105,7 @@ class Torture:
         workers, family = run.workers(), run.family()
         who = self.dice.choice(["run", "worker", "worker", "all"])
         if who == "worker":
-            victims = at.worker.children(recursive=True) if at and self.overrides else []
+            victims = processes(descendants(at.worker.pid)) if at and self.overrides else []
             victim = self.dice.choice(victims) if victims else at.worker if at else None
             if victim is None:
                 return
@@ -119,7 +130,7 @@ class Torture:
                 trained = at.checkpoint > latest.get(at.key, 0)
                 if at.phase == target and (target != "training" or trained):
                     return at
-            time.sleep(0.002)
+            time.sleep(0.01)
         return None
 
 

@@ -68,7 +68,7 @@ def test_gc_frees_space_again_and_again_beside_a_run_which_loses_nothing(datatri
     run = start(tiny)
     while run.poll() is None:
         datatrial("gc", other, "--others", "--delete")
-        time.sleep(0.2)
+        time.sleep(1)
     output, errors = run.communicate()
     assert run.returncode == 0, errors
     assert "report:" in output

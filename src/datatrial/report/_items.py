@@ -40,7 +40,8 @@ def pack(
     if not content["items"] and not any(content["alike"]):
         return ""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    # At 9, it takes six times as long for 3% less.
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def contents(
