@@ -24,6 +24,14 @@ def test_values_are_plain_and_yaml_1_2():
     assert type(values["name"]) is str
 
 
+@pytest.mark.parametrize(
+    "odd", ["\x85", " \x85 ", "a\x85b", "\u2028", "a\u2029", "\n", "a\n\n b", "\r", "\t", "# ", ": ", "'", '"', "é"]
+)
+def test_what_is_written_is_read_as_it_was(odd):
+    values = {"a": {"of": odd, odd: None}, odd: [odd, {odd: {odd: 1}}]}
+    assert YamlFile.parse(YamlFile(values, {}).text()).values == values
+
+
 def test_every_place_has_its_line():
     file = YamlFile.parse(TEXT)
     assert file.line(("training", "sft")) == 3

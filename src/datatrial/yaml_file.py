@@ -1,12 +1,15 @@
 """Study files: YAML 1.2 with the line of every key, and dotted overrides on top."""
 
 import io
+import re
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from datatrial.errors import Problem, StudyError, quoted
 from datatrial.foreign.plain_yaml import DEEPEST, Place, loaded
@@ -93,8 +96,9 @@ class YamlFile:
 
     def text(self) -> str:
         """The values as YAML."""
-        stream = io.StringIO()
-        YAML(typ="safe", pure=True).dump(self.values, stream)
+        stream, yaml = io.StringIO(), YAML(typ="safe", pure=True)
+        yaml.Representer = _Representer
+        yaml.dump(self.values, stream)
         return stream.getvalue()
 
     def line(self, place: Place) -> int | None:
@@ -102,6 +106,17 @@ class YamlFile:
         while place and place not in self.lines and not self.extended:
             place = place[:-1]
         return self.lines.get(place)
+
+
+class _Representer(SafeRepresenter):
+    """Writes characters that break lines as escapes: between other quotes, the library reads some back as spaces."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
 
 
 def _merged(general: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

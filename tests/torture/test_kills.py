@@ -4,8 +4,10 @@ import math
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.torture.conftest import Figure
@@ -80,11 +82,11 @@ class Torture:
         # A step whose worker was killed twice has failed, and a summary without it was made, too.
         assert {key.partition("/")[0] for key in made.keys() - expected.keys()} <= {"contrasts", "report"}
         assert halves(store) <= {"contrasts", "report"}, "a half result was left"  # of a summary nobody asks for now
-        assert not list((store / "scratch").iterdir())
         collect_garbage(self.study, store, *self.overrides)
         assert not halves(store)
         for key, kills in amid.items():
-            assert resumed(store, key) >= kills, f"{key} did not go on from its checkpoint"
+            times = resumed(store, key) // (2 if self.overrides else 1)  # each process of a stage says so
+            assert times >= kills, f"{key} did not go on from its checkpoint"
         self.amid += amid
 
     def _targets(self) -> list[str]:
@@ -105,12 +107,14 @@ class Torture:
         workers, family = run.workers(), run.family()
         who = self.dice.choice(["run", "worker", "worker", "all"])
         if who == "worker":
-            victims = processes(descendants(at.worker.pid)) if at and self.overrides else []
+            victims = training(at.worker) if at and self.overrides else []
             victim = self.dice.choice(victims) if victims else at.worker if at else None
             if victim is None:
                 return
             killed(victim)
-            who = "child of a worker" if victims else who
+            if at and victims:  # the others notice it in a while, and may save once more
+                who = "child of a worker"
+                waited(lambda: all(now.key != at.key for now in run.at()))
         else:
             run.kill(*(workers if who == "all" else []))
             assert gone(family), "a worker, or a process of its, outlived the run"
@@ -134,9 +138,21 @@ class Torture:
         return None
 
 
+def waited(end: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not end() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def training(worker: psutil.Process) -> list[psutil.Process]:
+    """The processes that a worker has a stage trained in."""
+    return [one for one in processes(descendants(worker.pid)) if "resource_tracker" not in " ".join(one.cmdline())]
+
+
 def halves(store: Path) -> set[str]:
-    """The kinds of half results that are there."""
-    return {path.parent.name for path in store.glob("*/.part-*")}
+    """The kinds of results that are half there, or whose making could go on."""
+    begun = {path.name.rpartition("-")[0] for path in store.glob("scratch/*")}
+    return begun | {path.parent.name for path in store.glob("*/.part-*")}
 
 
 @pytest.mark.parametrize(("kills", "overrides"), [*((some, ()) for some in KILLS), (KILLS_OF_CHILDREN, IN_TWO)])
