@@ -52,7 +52,7 @@ def test_planted_secrets_are_in_nothing_that_is_written_or_said(study: Path, fig
     text = study.read_text().replace("training:\n", f"training:\n  {GRPO}\n").replace("arms:\n", f"arms:\n  {ARMS}\n")
     (tmp_path / "study.yaml").write_text(text)
     said = b"".join(answer(tmp_path, *command) for command in COMMANDS)
-    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "rewards.py"]
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.stem.partition(".")[0] != "rewards"]
     found = [str(path) for path in written if SECRET in path.read_bytes()]
     assert not found
     assert SECRET not in said
