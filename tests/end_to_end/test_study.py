@@ -3,9 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 
 import polars as pl
@@ -15,10 +12,6 @@ from datatrial import Study, run
 from datatrial.engine.store import Store
 
 pytestmark = pytest.mark.slow
-
-
-def numbers(store: Store) -> dict[str, pl.DataFrame]:
-    return {p.parent.name: pl.read_parquet(p) for p in sorted(store.root.glob("*/*/scores.parquet"))}
 
 
 def digests_and_times(store: Store) -> dict[str, int]:
@@ -55,29 +48,6 @@ def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatria
     reported = datatrial("report", tiny)
     assert "adapter_model.safetensors is not what was written; a run makes it again" in reported.stderr
     assert not adapter.exists()  # nothing is trained for a report
-
-
-def test_a_killed_run_goes_on_to_the_same_numbers(tiny, tmp_path):
-    whole = run(tiny, tmp_path / "whole", jobs=2, device="cpu")
-    assert not whole.outcome.unfinished
-
-    def start():
-        command = [sys.executable, "-m", "datatrial.cli", "run", str(tiny), "--store", str(tmp_path / "killed")]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
-
-    killed = Store(tmp_path / "killed")
-    process = start()
-    while not list(killed.root.glob("sft/*/record.json")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = digests_and_times(killed)
-    assert start().wait(timeout=200) == 0
-    assert done.items() <= digests_and_times(killed).items(), "a finished step was done again"
-    ours, theirs = numbers(Store(tmp_path / "whole")), numbers(killed)
-    assert ours.keys() == theirs.keys()
-    assert all(ours[digest].equals(theirs[digest]) for digest in ours)
 
 
 def test_a_step_that_fails_is_named_and_the_other_arms_are_reported(datatrial, tiny, tmp_path):

@@ -185,7 +185,7 @@ Sft.model_validate(eval(sys.argv[5])).run({"policy": base, "data": data}, out, r
 
 def test_after_sigkill_at_any_time_the_adapter_is_the_same(base: Path, tmp_path: Path) -> None:
     data = tiny.demonstrations(tmp_path / "d")
-    stage = {**SETTINGS, "epochs": 60}
+    stage = {**SETTINGS, "epochs": 30}
     whole = run(Sft.model_validate(stage), tmp_path / "a" / "whole", tmp_path / "w", {"policy": base, "data": data})
     out, scratch = tmp_path / "a" / "killed", tmp_path / "s"
     out.mkdir()
