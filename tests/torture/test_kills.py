@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -140,13 +141,19 @@ class Torture:
 
 def waited(end: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
-    while not end() and time.monotonic() < until:
+    while not end():
+        assert time.monotonic() < until, "a stage outlived one of its processes"
         time.sleep(0.05)
 
 
 def training(worker: psutil.Process) -> list[psutil.Process]:
     """The processes that a worker has a stage trained in."""
-    return [one for one in processes(descendants(worker.pid)) if "resource_tracker" not in " ".join(one.cmdline())]
+    found: list[psutil.Process] = []
+    for one in processes(descendants(worker.pid)):
+        with suppress(psutil.NoSuchProcess):
+            if "resource_tracker" not in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def halves(store: Path) -> set[str]:

@@ -17,6 +17,7 @@ PLANTED = {
     "WANDB_API_KEY": "p1anted0wandb0key",
     "MY_PASSWORD": "p1anted-password",
 }
+SOURCE = {".py", ".pyc"}  # of the reward function, which knows a secret by itself
 SECRET, OPEN = b"p1anted", b"burrow"  # that what is open is found says that the search works
 COMMANDS = [
     ["check", "study.yaml"],
@@ -52,7 +53,7 @@ def test_planted_secrets_are_in_nothing_that_is_written_or_said(study: Path, fig
     text = study.read_text().replace("training:\n", f"training:\n  {GRPO}\n").replace("arms:\n", f"arms:\n  {ARMS}\n")
     (tmp_path / "study.yaml").write_text(text)
     said = b"".join(answer(tmp_path, *command) for command in COMMANDS)
-    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.stem.partition(".")[0] != "rewards"]
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in SOURCE]
     found = [str(path) for path in written if SECRET in path.read_bytes()]
     assert not found
     assert SECRET not in said

@@ -95,8 +95,9 @@ def test_files_that_change_on_the_disk_are_found_and_made_again(
 
 def damaged(result: Path, dice: random.Random) -> str:
     """Damage a file of a result; how."""
-    files = sorted(path for path in result.rglob("*") if path.is_file() and "runs" not in path.parts)
-    file, how = dice.choice([file for file in files if file.stat().st_size]), dice.choice(["flipped", "cut", "removed"])
+    found = sorted(path for path in result.rglob("*") if path.is_file() and "runs" not in path.parts)
+    files = [file for file in found if file.stat().st_size]
+    file, how = dice.choice(files), dice.choice(["flipped", "cut", "removed"])
     if how == "removed" and file.name == "record.json":
         how = "cut"  # without its record it would be none, rather than a damaged one
     if how == "removed":
