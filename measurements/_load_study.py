@@ -1,4 +1,4 @@
-"""Large studies, made up: their YAML with the files that it reads, and a store filled as if all had been trained."""
+"""Large studies, made up: their YAML with the files that it reads."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -31,7 +31,8 @@ from rich.console import Console
 
 import datatrial
 from datatrial.engine import schedule
-from datatrial.engine.live import About, registered
+from datatrial.engine.live import About
+from datatrial.engine.presence import registered
 from datatrial.engine.progress import ProgressDisplay
 from datatrial.engine.schedule import Event, all_of
 from datatrial.engine.step import Step, upstream_first

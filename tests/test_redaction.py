@@ -128,6 +128,14 @@ def test_what_steps_say_of_secrets_is_in_no_log_note_or_message(tmp_path: Path, 
     assert holding(store.root, planted, "pl4nted") == []
 
 
+def test_the_log_of_a_worker_that_died_is_finished_for_it(tmp_path: Path, planted: str) -> None:
+    store, step = Store(tmp_path), Step(Leak(planted))
+    store.open()
+    store.log(step).write_text(f"its last words {planted}")
+    store.keep_log(store.work(step))
+    assert store.read_log(step) == "its last words ***"
+
+
 def test_a_log_is_copied_to_a_store_at_a_url_without_secrets(
     tmp_path: Path, planted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

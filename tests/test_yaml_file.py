@@ -25,7 +25,11 @@ def test_values_are_plain_and_yaml_1_2():
 
 
 @pytest.mark.parametrize(
-    "odd", ["\x85", " \x85 ", "a\x85b", "\u2028", "a\u2029", "\n", "a\n\n b", "\r", "\t", "# ", ": ", "'", '"', "é"]
+    "odd",
+    [
+        *("\x85", " \x85 ", "a\x85b", "\u2028", "a\u2029", "\n", "a\n\n b", "\r", "\t"),
+        *("# ", ": ", "'", '"', "é", ":", ":a", ":&<", "?", "?a", "? a", "a?", "-", "- a"),
+    ],
 )
 def test_what_is_written_is_read_as_it_was(odd):
     values = {"a": {"of": odd, odd: None}, odd: [odd, {odd: {odd: 1}}]}

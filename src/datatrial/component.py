@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -37,7 +38,8 @@ def beside_the_study(path: Path, info: ValidationInfo) -> Path:
     folder: Path = (info.context or {}).get("folder", Path.cwd())
     try:
         found = folder / path.expanduser()
-        found.exists()  # whether there could be such a file: a name can be too long, a home unknown
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            found.stat()  # whether there could be such a file: a name can be too long, a home unknown
     except (OSError, RuntimeError) as error:
         what = getattr(error, "strerror", None) or str(error)
         raise PydanticCustomError("path", "can be no path: {what}", {"what": what}) from None

@@ -33,7 +33,6 @@ class StoppedError(KeyboardInterrupt):
 
     def __init__(self, done: int, left: int):
         super().__init__(f"stopped: {done} steps were done, {left} are left")
-        self.done, self.left = done, left
 
 
 @dataclass(frozen=True)

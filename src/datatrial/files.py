@@ -11,8 +11,12 @@ from uuid import uuid4
 def write_at_once(file: Path, text: str) -> None:
     """Write a file so that no reader, and no interruption, finds half of it."""
     part = file.with_name(f".{file.name}.{uuid4().hex}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def not_for_everybody() -> None:

@@ -11,8 +11,9 @@ from datatrial.component import did_you_mean
 from datatrial.effects import EvaluationRun
 from datatrial.engine import schedule
 from datatrial.engine.devices import slots
-from datatrial.engine.live import About, registered
+from datatrial.engine.live import About
 from datatrial.engine.local import LocalExecutor
+from datatrial.engine.presence import registered
 from datatrial.engine.remote import store_at
 from datatrial.engine.schedule import Listener, all_of
 from datatrial.engine.step import Step

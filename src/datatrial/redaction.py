@@ -40,7 +40,9 @@ def redact_file(path: Path) -> None:
     with suppress(OSError):  # a disk that is full
         found = path.read_bytes().decode(errors="surrogateescape")
         if (clean := redacted(found)) != found:
-            path.write_bytes(clean.encode(errors="surrogateescape"))
+            with path.open("r+b") as file:  # in place: a disk that is full may still have no room for another
+                file.write(clean.encode(errors="surrogateescape"))
+                file.truncate()
 
 
 def is_secret(name: str, value: str) -> bool:

@@ -87,21 +87,19 @@ class Results:
 
     @property
     def notes(self) -> list[str]:
-        """What scores say of themselves, such as which items could not be scored; each once, after its benchmark."""
-        if self.summary and self.store.has(self.summary):
-            return [
-                f"{title}: {note}" for title, of in _remarks(self.summary, self.store)["notes"].items() for note in of
-            ]
-        scored = [(title, step) for run in self.plan.runs for title, step in run.scores.items()]
-        summaries = [(t, read_json(self.store.path(s) / "summary.json")) for t, s in scored if self.store.has(s)]
-        return list(
-            dict.fromkeys(f"{title}: {note}" for title, about in summaries for note in about.get("notes") or ())
-        )
+        """What scores say of themselves, such as which items could not be scored; each once, after its benchmark.
+
+        Empty, as are the cautions, while there is no report.
+        """
+        if not self.report or not self.summary:
+            return []
+        notes = _remarks(self.summary, self.store)["notes"]
+        return [f"{title}: {note}" for title, of in notes.items() for note in of]
 
     @property
     def cautions(self) -> list[str]:
         """What a reader must know before believing the tables, as the report says it."""
-        return cautions_of(self.summary, self.store) if self.summary else []
+        return cautions_of(self.summary, self.store) if self.report and self.summary else []
 
     def _table(self, name: str) -> "pl.DataFrame":
         import polars as pl

@@ -1,6 +1,5 @@
 """Run a study: resolve what it reads, build every step that the store lacks, then summarize what finished."""
 
-import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from datatrial.component import Component, did_you_mean
 from datatrial.engine import schedule
-from datatrial.engine.live import About, registered
+from datatrial.engine.live import About
 from datatrial.engine.local import Here
+from datatrial.engine.presence import registered
 from datatrial.engine.ray import OnRay
 from datatrial.engine.remote import store_at
 from datatrial.engine.schedule import Event, Listener, Outcome, all_of
@@ -79,10 +79,7 @@ class Trial:
     @contextmanager
     def running(self, listen: Listener = _ignore) -> Iterator[Results]:
         """The same, around what looks at the results: nobody removes them as long as that takes."""
-        with (
-            _sigterm_as_interrupt(),
-            registered(self.store.board, self.about, self.steps, self.time_left) as presence,
-        ):
+        with registered(self.store.board, self.about, self.steps, self.time_left) as presence:
             with self.place.executor(self.store, self.times.seconds) as executor:
                 if any(step.digest in self.found and not self.store.has(step) for step in self.plan.steps):
                     _fetch(self.plan, self.store)  # somebody removed a result meanwhile
@@ -265,16 +262,3 @@ def _both(work: Outcome, summary: Outcome) -> Outcome:
     cached = work.cached | (summary.cached - work.done)
     failed, skipped = work.failed | summary.failed, work.skipped | summary.skipped
     return Outcome(cached, work.done | summary.done, failed, skipped, work.left | summary.left)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

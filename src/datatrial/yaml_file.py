@@ -109,10 +109,12 @@ class YamlFile:
 
 
 class _Representer(SafeRepresenter):
-    """Writes characters that break lines as escapes: between other quotes, the library reads some back as spaces."""
+    """Writes in double quotes what the library would write so that it reads something else: characters that break
+    lines, and texts that begin as a key of YAML's longer form does.
+    """
 
     def represent_str(self, data: str) -> ScalarNode:
-        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        style = '"' if re.search("^[:?]|[\x85\u2028\u2029]", data) else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 

@@ -24,7 +24,7 @@ def test_arms_with_bad_input_say_so_and_the_others_go_on(tiny: Path, tmp_path: P
     arms["after-bad"] = [{"arm": "diverges"}, {"dpo": "pairs"}]
     changes = {"seeds": [0], "arms": arms, "benchmarks": study["benchmarks"][:1], "contrasts": []}
     tiny.write_text(yaml.safe_dump({**study, **changes}, sort_keys=False))
-    results = run(tiny, tmp_path / "store", jobs=2, device="cpu")
+    results = run(tiny, tmp_path / "store", jobs=1, device="cpu")
     assert len(results.failed) == len(BAD)
     reasons = "\n".join(results.failed.values())
     for _, message in BAD.values():

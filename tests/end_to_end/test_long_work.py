@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from datatrial import planner
 from datatrial.cli import app
 from datatrial.engine import schedule
-from datatrial.engine.live import About, Presence, registered
+from datatrial.engine.live import About
+from datatrial.engine.presence import Presence, registered
 from datatrial.engine.schedule import Event, Outcome
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store

@@ -133,7 +133,8 @@ class Hang:
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         if Path(self.once).exists():
             return
-        Path(self.once).write_text("")
+        other = subprocess.Popen(["sleep", "600"]) if self.how == "has started another" else None
+        Path(self.once).write_text(str(other.pid) if other else "")
         if self.how == "computes":
             until = time.process_time() + 3
             while time.process_time() < until:

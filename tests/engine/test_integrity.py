@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -196,9 +197,23 @@ def test_what_another_run_is_making_again_is_left_to_it(tmp_path, steps):
     store, first = Store(tmp_path / "store"), steps[0]
     done(store.root, first)
     flipped(store.path(first) / "text")
-    with FileLock(store.root / store.lock_of(first.key)):
-        assert list(store.check([first])) == [(first, "it was damaged, and another run makes it again")]
+    assert store.integrity.damage(first.key, store.path(first))
+    with FileLock(store.root / store.lock_of(first.key)):  # as who makes it again holds it
+        store.path(first).rename(tmp_path / "set aside")
+        assert store._set_aside(first) == "it was damaged, and another run makes it again"
     assert not (store.root / "damaged").exists()
+
+
+def test_who_only_looks_keeps_no_damaged_result_in_its_place(tmp_path, steps):
+    store, first = Store(tmp_path / "store"), steps[0]
+    done(store.root, first)
+    flipped(store.path(first) / "text")
+    lock = FileLock(store.root / store.lock_of(first.key), thread_local=False)
+    lock.acquire()
+    threading.Timer(0.3, lock.release).start()
+    [(_, said)] = store.check([first])
+    assert "what was there is in" in said
+    assert not store.has(first)
 
 
 def test_what_cannot_be_read_for_now_is_not_set_aside(tmp_path, steps, monkeypatch):

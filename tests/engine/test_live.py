@@ -1,8 +1,11 @@
 """Runs that tell of themselves, in a folder and at a URL; `test_soft_stop` has real processes."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from uuid import uuid4
@@ -11,17 +14,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from datatrial.engine.board import Board, RemoteBoard
-from datatrial.engine.live import (
-    About,
-    LiveRun,
-    Presence,
-    ask_to_stop,
-    keys_of,
-    live_keys,
-    live_runs,
-    noted_studies,
-    registered,
-)
+from datatrial.engine.live import About, LiveRun, ask_to_stop, keys_of, live_keys, live_runs, noted_studies
+from datatrial.engine.presence import Presence, registered
 from datatrial.engine.remote import RemoteStore
 from datatrial.engine.schedule import Event
 from datatrial.engine.step import Step
@@ -114,6 +108,50 @@ def test_how_the_clocks_of_machines_differ_does_not_matter(url, monkeypatch):
     shown["time"] += 300  # its clock is fast
     url.board.put(f"live/{killed.name}.json", json.dumps(shown))
     assert live_runs(url.board) == []
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # and that of this one slow by decades
+    ended = Flag()
+    telling = Thread(target=kept_telling, args=(killed, ended))
+    telling.start()
+    assert [run.name for run in live_runs(url.board)] == [killed.name]
+    ended.set()
+    telling.join()
+
+
+def test_what_a_killed_run_left_at_a_url_goes_after_a_day(url, monkeypatch):
+    killed, now = leave_behind(url), time.time()
+    for later, left in ((3600, True), (2 * 86400, False)):
+        monkeypatch.setattr(time, "time", lambda later=later: now + later)
+        with enter(url):
+            assert (url.board.read(f"live/{killed.name}.json") is not None) is left
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(store):
+    with pytest.raises(KeyboardInterrupt), enter(store):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert live_runs(store.board) == []
+
+
+def test_what_a_full_disk_cuts_off_is_not_left_there(store, monkeypatch):
+    def full(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text[:1].encode())
+        raise OSError(28, "No space left on device")
+
+    with enter(store) as presence:
+        monkeypatch.setattr(Path, "write_text", full)
+        assert look(presence) is False
+        assert list((store.root / "live").glob(".*")) == []
+
+
+def test_a_step_that_is_tried_once_more_is_shown_from_its_beginning(store):
+    first, _ = STEPS
+    with enter(store) as presence:
+        presence(Event("started", first.digest), first)
+        presence(Event("progress", first.digest, "training steps", 3, 9), first)
+        presence(Event("retried", first.digest, "its worker died"), first)
+        presence.tell()
+        [step] = live_runs(store.board)[0].running
+        assert (step.done, step.total) == (0, 0)
 
 
 def test_a_run_of_another_version_is_passed_over(store):

@@ -1,5 +1,7 @@
 """Logs stay short whatever is printed."""
 
+from pathlib import Path
+
 import pytest
 
 from datatrial.engine import log as module
@@ -8,7 +10,8 @@ from datatrial.engine.log import FIRST, LAST, MOST, kept_short, shorten
 from datatrial.engine.schedule import run
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
-from tests.engine.tasks import Flood
+from datatrial.engine.worker import build
+from tests.engine.tasks import Flood, Write
 
 
 def lines(first: int, last: int) -> bytes:
@@ -79,6 +82,15 @@ def test_what_is_appended_all_the_while_stays_in_order(tmp_path, monkeypatch):
     assert numbers == sorted(numbers)
     assert numbers[-1] == 199_999
     assert log.stat().st_size <= MOST
+
+
+def test_a_log_that_cannot_be_written_fails_the_step_and_leaves_no_file_open(tmp_path):
+    store, step = Store(tmp_path / "store"), Step(Write("x"))
+    store.open()
+    store.log(step).mkdir()
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert build(store, store.work(step), "cpu", print).change == "failed"
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_a_step_that_prints_without_end_has_a_short_log_with_its_first_and_last_words(tmp_path):

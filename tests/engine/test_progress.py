@@ -74,6 +74,15 @@ def test_on_a_terminal_counts_and_bars_are_live(store):
     assert "3/9 training steps" in text
 
 
+def test_the_bar_of_a_step_that_is_tried_once_more_begins_anew(store):
+    step = Step(Write("x"), label="sft lima")
+    events = [(Event("started", step.digest), step), (Event("progress", step.digest, "training steps", 3, 9), step)]
+    events.append((Event("retried", step.digest, "its worker died"), step))
+    *_, last = shown(store, [step], events, terminal=True).split("its worker died")
+    assert "sft lima" in last
+    assert "3/9" not in last
+
+
 def test_on_a_terminal_a_line_of_a_step_that_ended_stays(store):
     step, other = Step(Write("x"), label="sft lima"), Step(Write("y"))
     events = [(Event("started", step.digest), step), (Event("done", step.digest), step)]

@@ -253,6 +253,7 @@ def test_what_was_not_sent_and_changed_on_this_machine_is_made_again(machine, ur
     (result / "text").write_text("a lo")
     made(machine("one", url), step)
     assert (machine("two", url).path(step) / "text").read_text() == "a long text"
+    assert len((tmp_path / "runs").read_text().split()) == 2
 
 
 def test_a_result_that_was_made_again_meanwhile_is_not_set_aside(machine, url):
@@ -273,6 +274,23 @@ def test_logs_are_read_on_other_machines_and_attempts_add_to_one_log(machine, ur
     assert reader.read_log(step) == "tried on one\ntried on two\n"
     assert reader.read_log(Step(Write("never ran"))) == ""
     assert reader.log_place(step) == f"{url}/logs/{step.name}.log"
+
+
+def test_a_note_that_cannot_be_left_is_no_reason_to_fail(machine, url, monkeypatch):
+    store, step = machine("one", url), Step(Write("a"))
+    system, _ = store._files
+
+    def unreachable(*_: object) -> None:
+        raise OSError("the network is down")
+
+    with monkeypatch.context() as down:
+        down.setattr(type(system), "pipe_file", unreachable)
+        store.note_failure(step, "line 3: no column")
+    assert store.failure(step) is None
+    store.note_failure(step, "line 3: no column")
+    monkeypatch.setattr(type(system), "rm_file", unreachable)
+    store.note_start(step)
+    store.note_success(step)
 
 
 def test_failures_are_read_on_other_machines_until_the_step_succeeds(machine, url):

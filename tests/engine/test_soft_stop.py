@@ -20,8 +20,9 @@ from tests.engine.tasks import GoOn, Refer, Sleep, Write
 SCRIPT = """
 import sys
 from pathlib import Path
-from datatrial.engine.live import About, registered
+from datatrial.engine.live import About
 from datatrial.engine.local import LocalExecutor
+from datatrial.engine.presence import registered
 from datatrial.engine.schedule import all_of, run
 from datatrial.engine.step import upstream_first
 from datatrial.engine.store import Store

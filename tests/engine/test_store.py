@@ -1,4 +1,5 @@
 import json
+import pickle
 import threading
 from pathlib import Path
 
@@ -83,6 +84,15 @@ def test_an_entry_is_built_once_however_many_ask_for_it(store, tmp_path):
     for thread in threads:
         thread.join()
     assert len((tmp_path / "runs").read_text().splitlines()) == 1
+
+
+def test_a_worker_gets_the_place_of_the_store_and_not_all_that_was_found_there(store):
+    step = Step(Write("x"))
+    store.build(store.work(step), Runtime())
+    assert list(store.check([step])) == []
+    sent = pickle.loads(pickle.dumps(store))
+    assert vars(sent) == {"root": store.root}
+    assert sent.has(step)
 
 
 def test_an_unwritable_store_is_named(tmp_path):

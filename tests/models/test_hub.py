@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,16 +59,16 @@ def test_how_a_model_is_named_is_no_part_of_its_identity(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000, '"a"', '{"weight_map": 3}'])
 def test_a_broken_index_or_adapter_config_is_named(tmp_path: Path, text: str) -> None:
-    adapter_folder(tmp_path / "adapter")
-    (tmp_path / "adapter" / "adapter_config.json").write_text(text)
+    adapter_folder(tmp_path / "a")
+    (tmp_path / "a" / "adapter_config.json").write_text(text)
     model_folder(tmp_path / "m", "model.safetensors")
     (tmp_path / "m" / "model.safetensors.index.json").write_text(text)
-    for folder, name in (("adapter", "adapter"), ("m", "model.safetensors.index.json")):
+    for folder, name in (("a", r"adapter_config\.json|of type None"), ("m", r"model\.safetensors\.index\.json")):
         try:
             found = "\n".join(hub(f"./{folder}", tmp_path).problems())
         except ModelError as error:
             found = str(error)
-        assert name in found
+        assert re.search(name, found)
 
 
 def test_a_complete_folder_has_no_problems(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, settings
@@ -228,4 +227,3 @@ def holds_of_micro_world(settings: Row) -> None:
     assert table.height > 0
     with TemporaryDirectory() as folder:
         is_table(table, table.height, Path(folder))
-    assert isinstance(table.rows, pl.DataFrame)

@@ -36,7 +36,7 @@ def share(request: pytest.FixtureRequest) -> float:
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest, figure: Figure) -> random.Random:
-    seed = request.config.getoption("--dice")
+    seed = request.config.getoption("--dice", default=None)
     seed = random.randrange(10**6) if seed is None else seed
     figure("seed of what is drawn (--dice)", seed)
     return random.Random(seed)

@@ -54,8 +54,7 @@ RESULTS = {
 def read_yaml(data: bytes, folder: Path) -> None:
     (folder / "study.yaml").write_bytes(data)
     text = YamlFile.read(folder / "study.yaml").text()
-    if "?" not in text:  # a text that begins with one is written so that the library itself reads it otherwise
-        assert YamlFile.parse(text).text() == text
+    assert YamlFile.parse(text).text() == text
 
 
 def read_override(data: bytes, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
     python -m tests.torture.ten_million FOLDER
 
-Prints, as JSON, how many rows of scores there were and the peak memory of both steps in MiB.
+Prints, as JSON, how many rows of scores there were, the peak memory of both steps in MiB and the page's size.
 """
 
 import json

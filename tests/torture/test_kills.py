@@ -68,7 +68,7 @@ class Torture:
         amid: Counter[str] = Counter()
         latest: dict[str, int] = {}  # checkpoints at the last kill
         run = self._start(store)
-        while run.ended is None or run.ended != 0:
+        while run.ended != 0:
             if run.ended is not None:  # by a kill, or because a step failed whose worker was killed twice
                 run = self._start(store)
             elif targets and self.done.total() < self.kills:

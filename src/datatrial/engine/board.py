@@ -9,6 +9,8 @@ from filelock import FileLock, Timeout
 
 from datatrial.files import write_at_once
 
+BEATS = 3.0  # of a run that is going on, in which it is seen to
+
 
 class Board:
     """The board of a store in a folder. Places are paths below that folder."""
@@ -95,10 +97,10 @@ class RemoteBoard(Board):
         return None
 
 
-def changing(board: Board, folder: str, ending: str, texts: dict[str, str], beats: float = 3) -> set[str]:
-    """The names of those texts that are written anew while one looks, for so many beats at most."""
+def changing(board: Board, folder: str, ending: str, texts: dict[str, str]) -> set[str]:
+    """The names of those texts that are written anew while one looks, for `BEATS` at most."""
     moving, still = set[str](), dict(texts)
-    until = time.monotonic() + beats * board.beat_seconds
+    until = time.monotonic() + BEATS * board.beat_seconds
     while still and time.monotonic() < until:
         time.sleep(board.beat_seconds / 5)
         now = board.all(folder, ending)

@@ -94,19 +94,18 @@ class Garbage:
 
         Raises: StoreError naming what could not be removed.
         """
-        shutil.rmtree(self.root / TRASH, ignore_errors=True)  # of one that was killed
-        found = self.survey()  # for the sizes
-        if not found.free:
-            return found
+        self.survey()  # for the sizes
         aside = self.root / TRASH / uuid4().hex
         try:
-            aside.mkdir(parents=True)
             with self.board.locked(REGISTERING):
+                aside.mkdir(parents=True)
                 found = self.survey()
                 gone = [item for number, item in enumerate(found.free) if self._moved(item, aside / str(number))]
                 self._forget({item.key for item in gone if item.sort == "results"})
-            with suppress(FileNotFoundError):  # another gc
-                shutil.rmtree(self.root / TRASH)
+                moved = list(aside.parent.iterdir())  # also by a gc that was killed
+            for folder in moved:
+                with suppress(FileNotFoundError):  # another gc removes it, too
+                    shutil.rmtree(folder)
         except OSError as error:
             raise StoreError(f"cannot remove {error.filename}: {error.strerror or error}") from error
         return replace(found, free=gone)

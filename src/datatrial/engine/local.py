@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -86,7 +87,7 @@ class LocalExecutor:
         expected: Seconds = MappingProxyType({}),
     ):
         self.store, self.expected = store, expected
-        self.jobs = slots(jobs, device, processes)
+        self.jobs = slots(jobs, device, processes, per_gpu)
         device, found = devices(device)
         gpus = [",".join(found[n : n + processes]) for n in range(0, len(found) - processes + 1, processes)]
         self.workers = []
@@ -120,23 +121,23 @@ class LocalExecutor:
             return begun
         busy = {w.conn: w for w in self.workers if w.work is not None and w.conn is not None}
         speaking = [busy.pop(cast("Connection[object, Reply]", conn)) for conn in wait(list(busy), LOOK_SECONDS)]
-        hanging = [(worker, limit) for worker in busy.values() if (limit := self._exceeded(worker))]
-        return [*map(self._event, speaking), *(self._hung(worker, limit) for worker, limit in hanging)]
+        hanging = [(worker, silent) for worker in busy.values() if (silent := self._too_silent(worker))]
+        return [*map(self._event, speaking), *(self._hung(worker, silent) for worker, silent in hanging)]
 
-    def _exceeded(self, worker: "_Worker") -> float:
-        """The seconds of silence that a worker was allowed and exceeded; 0 if it did not."""
+    def _too_silent(self, worker: "_Worker") -> float:
+        """The seconds for which a worker has said nothing, if they are more than it was allowed; else 0."""
         assert worker.work is not None
         limit = quiet_seconds(self.expected.get(worker.work.digest))
         silent = time.monotonic() - worker.heard
         hangs = silent > TIMES_BUSY * limit or (silent > limit and worker.is_idle())
         if silent > limit / 2:
             worker.watch()
-        return limit if hangs else 0.0
+        return silent if hangs else 0.0
 
-    def _hung(self, worker: "_Worker", limit: float) -> Event:
+    def _hung(self, worker: "_Worker", silent: float) -> Event:
         assert worker.work is not None
         worker.kill()
-        return self._dead(worker, worker.work, f"its worker said nothing for {clock(limit)} and was ended")
+        return self._dead(worker, worker.work, f"its worker said nothing for {clock(silent)} and was ended")
 
     def withdraw(self) -> Iterable[str]:
         return ()  # what is submitted begins at once
@@ -147,7 +148,7 @@ class LocalExecutor:
         assert conn is not None
         try:
             reply = conn.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # also in the middle of what it said
             return self._dead(worker, work, f"its worker died ({worker.exit_reason()})")
         worker.is_heard()
         if reply.change != "progress":
@@ -156,13 +157,11 @@ class LocalExecutor:
 
     def _dead(self, worker: "_Worker", work: Work, reason: str) -> Event:
         worker.stop()
-        shorten(self.store.log(work))  # it had no time to
+        self.store.keep_log(work)
         if worker.attempt < ATTEMPTS:
             worker.attempt += 1
             worker.start(work)
             return Event("retried", work.digest, reason)
-        redact_file(self.store.log(work))
-        self.store.keep_log(work)
         words = last_words(self.store.read_log(work), _log_of_workers(self.store).read_text(errors="replace"))
         return Event("failed", work.digest, f"{reason}, twice; the end of its log:\n{words}")
 
@@ -180,12 +179,12 @@ class _Worker:
         self.watched: tuple[float, float] | None = None  # since when, and the seconds that it had computed by then
 
     def start(self, work: Work) -> None:
-        if self.process is None or self.process.poll() is not None:
-            self._spawn()
-        assert self.conn is not None
         self.work = work
         self.is_heard()
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle: the next `wait` finds out
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: the next `wait` finds out
+            if self.process is None or self.process.poll() is not None:
+                self._spawn()
+            assert self.conn is not None
             self.conn.send(work)
 
     def _spawn(self) -> None:
@@ -235,7 +234,8 @@ class _Worker:
         self.process.send_signal(SHOW_WHERE)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=1)
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # with what its stage started
 
     def exit_reason(self) -> str:
         assert self.process is not None

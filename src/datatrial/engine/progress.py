@@ -68,6 +68,8 @@ class ProgressDisplay:
         elif event.change in ("damaged", "retried", "held"):
             self._print(MARKS[event.change], " ", step.label)
             self._print(f"  {event.message}")
+            if event.change == "retried" and step.digest in self.bars:
+                self.progress.reset(self.bars[step.digest], total=None, count="")
         else:
             self._ended(event, step)
         if self.live:

@@ -10,7 +10,6 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
 from datatrial.engine.local import ATTEMPTS, TIMES_BUSY, Seconds, quiet_seconds, worker_environment
-from datatrial.engine.log import shorten
 from datatrial.engine.ray_machines import held_together, lacking_for, nodes, on_one_of
 from datatrial.engine.ray_node import Mailbox, Note, do
 from datatrial.engine.schedule import LOOK_SECONDS, Change, Event
@@ -249,7 +248,6 @@ def _on_node(node: str) -> Any:
 
 
 def _keep_log(store: Store, work: Work) -> None:
-    shorten(store.log(work))  # it had no time to
     store.keep_log(work)
 
 

@@ -260,15 +260,15 @@ class RemoteStore(Store):
     def note_start(self, step: Step) -> None:
         if self._failed(step) in self._listed:
             system, base = self._files
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # there is none any more, or it cannot be reached: no reason to fail
                 system.rm_file(f"{base}/{self._failed(step)}")
             self._listed.discard(self._failed(step))
 
     def note_failure(self, step: Step, reason: str) -> None:
         system, base = self._files
-        self._listed.add(self._failed(step))
         with suppress(OSError):
             system.pipe_file(f"{base}/{self._failed(step)}", reason.encode())
+            self._listed.add(self._failed(step))
 
     def failure(self, step: Step) -> str | None:
         if self.has(step) or self._failed(step) not in self._listed:

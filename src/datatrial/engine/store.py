@@ -19,10 +19,12 @@ from filelock import FileLock, Timeout
 from datatrial.engine.board import Board
 from datatrial.engine.environment import environment, memory_peak, reset_memory_peak
 from datatrial.engine.integrity import RUNS, Integrity
+from datatrial.engine.log import shorten
 from datatrial.engine.step import External, Step, Task
 from datatrial.errors import StoreError
 from datatrial.files import file_digest, not_for_everybody, settle, settle_folder, write_at_once
 from datatrial.records import ModelRef, Progress, Resources, Runtime, read_json, silent
+from datatrial.redaction import redact_file
 
 Record = dict[str, Any]
 FORMAT = 1  # of what lies in a store; raise it when older versions would misread what newer ones write
@@ -60,6 +62,9 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = Path(root).absolute()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.root,)  # workers need nothing of what this process found out
 
     @cached_property
     def integrity(self) -> Integrity:
@@ -159,7 +164,9 @@ class Store:
         yield
 
     def keep_log(self, work: Work) -> None:
-        """Copy what this machine has of a step's log to where others read it: a worker that died could not."""
+        """Finish a step's log, and have it where others read it: a worker that died could not."""
+        shorten(self.log(work))
+        redact_file(self.log(work))
 
     def refers_to(self, key: str) -> set[str]:
         """The other results that a model has its weights or its adapter in."""
@@ -196,7 +203,7 @@ class Store:
 
     def note_success(self, step: Step) -> None:
         """Take note that the step has a result now, and forget that it failed."""
-        self.log(step).with_suffix(".failed").unlink(missing_ok=True)
+        self.note_start(step)
         with suppress(OSError):  # where it is not seen yet, it is read again by a later run
             self.integrity.note(step.key, self.root / step.key)
 
@@ -297,19 +304,21 @@ class Store:
         """
         folder = self.root / step.key
         aside = self.root / "damaged" / f"{step.name}-{uuid4().hex[:8]}"
-        try:
-            with FileLock(self.root / self.lock_of(step.key), timeout=0):
-                found = self.integrity.damage(step.key, folder)
-                if not found or not folder.exists():
-                    return found
-                aside.parent.mkdir(exist_ok=True)
-                folder.rename(aside)
-        except Timeout:
-            return "it was damaged, and another run makes it again"
-        except OSError as error:
-            raise StoreError(f"{folder} is damaged and cannot be moved to {aside}: {error.strerror}") from error
-        self.integrity.forget(step.key)
-        return f"{found}; a run makes it again, and what was there is in {aside}"
+        while folder.exists():  # who makes it again has moved it; who only looks, or compares, lets go of the lock soon
+            try:
+                with FileLock(self.root / self.lock_of(step.key), timeout=WAITING_SECONDS):
+                    found = self.integrity.damage(step.key, folder)
+                    if not found or not folder.exists():
+                        return found
+                    aside.parent.mkdir(exist_ok=True)
+                    folder.rename(aside)
+            except Timeout:
+                continue
+            except OSError as error:
+                raise StoreError(f"{folder} is damaged and cannot be moved to {aside}: {error.strerror}") from error
+            self.integrity.forget(step.key)
+            return f"{found}; a run makes it again, and what was there is in {aside}"
+        return "it was damaged, and another run makes it again"
 
     def records(self, kind: str) -> Iterator[tuple[str, Record]]:
         """Every complete result of a kind: its digest and its record."""

@@ -135,8 +135,8 @@ def _output_to(log: Path) -> Iterator[None]:
     Secrets are taken out at the end: what writes past Python, or dies, must leave its words there first.
     """
     _flush()
-    before = {stream: os.dup(stream) for stream in (1, 2)}
     with log.open("ab", buffering=0) as file:
+        before = {stream: os.dup(stream) for stream in (1, 2)}
         for stream in before:
             os.dup2(file.fileno(), stream)
     try:
