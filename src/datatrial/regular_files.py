@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-LONGEST_LINE = 2**26  # bytes: more text than any model takes at once, by far; as JSON it can take 2 GB
+LONGEST_LINE = 2**24  # bytes: more text than any model takes at once, by far; as JSON or as tokens it can take GBs
 TOO_LONG = f"longer than {decimal(LONGEST_LINE)}, which no row of texts is: is a line break or a quote missing?"
 
 

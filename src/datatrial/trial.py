@@ -91,7 +91,8 @@ class Trial:
                     also = schedule.run([summary], self.store, executor, told, presence.look_around)
                     outcome = _both(outcome, also)
             if outcome.left:
-                raise StoppedError(len(outcome.done), len(outcome.left))
+                ended = len(outcome.cached) + len(outcome.done) + len(outcome.unfinished)
+                raise StoppedError(len(outcome.done), len(self.steps) - ended)
             yield Results(self.plan, self.store, summary, outcome)
 
 

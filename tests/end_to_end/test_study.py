@@ -48,6 +48,11 @@ def test_a_study_runs_from_yaml_to_report_and_a_second_run_does_nothing(datatria
     reported = datatrial("report", tiny)
     assert "adapter_model.safetensors is not what was written; a run makes it again" in reported.stderr
     assert not adapter.exists()  # nothing is trained for a report
+    [weights] = (tmp_path / ".datatrial").glob("from_scratch/*/weights/model.safetensors")
+    os.truncate(weights, 100)
+    refused = datatrial("report", tiny, expect=2).stderr
+    assert "model.safetensors is not what was written; a run makes it again" in refused
+    assert "nothing to report yet" in refused
 
 
 def test_a_step_that_fails_is_named_and_the_other_arms_are_reported(datatrial, tiny, tmp_path):

@@ -65,7 +65,7 @@ def test_without_any_expectation_steps_are_taken_to_be_like_those_before(store, 
     now.time += 4
     assert left.seconds() == pytest.approx(36)
     now.time += 16
-    assert left.seconds() == pytest.approx(30)  # it is late, and may end at any time
+    assert left.seconds() == pytest.approx(30 + 5)  # it is late
 
 
 def test_a_kind_of_which_nothing_is_known_is_taken_for_an_average_one(store, now):
@@ -108,6 +108,16 @@ def test_a_running_step_tells_its_own_pace_and_that_of_its_kind(store, now):
     assert left.seconds() == pytest.approx(1400 + 2000, rel=0.15)
     left(Event("progress", steps[0].digest, "sentences", 1, 100), steps[0])  # from here on it counts something else
     assert left.seconds() is not None
+
+
+def test_what_is_late_is_not_soon_done(store, now):
+    stage = step("stage")
+    left = TimeLeft([stage], store, 1, {stage.digest: 10.0})
+    tell(left, stage, "started")
+    now.time += 8
+    assert left.seconds() == pytest.approx(2)
+    now.time += 392
+    assert left.seconds() == pytest.approx(100)
 
 
 def test_the_first_of_many_parts_says_little_of_all(store, now):

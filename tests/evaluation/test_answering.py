@@ -149,8 +149,12 @@ def test_answers_that_were_finished_before_an_interruption_are_not_written_again
         _answering.answer(model, tokenizer, prompts(), "question_answer", 12, interrupt, tmp_path)
     assert _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent, tmp_path) == whole
     assert len(asked) == len(prompts())
+    rotten = next(tmp_path.glob("answers-*/1.json"))
+    rotten.write_bytes(rotten.read_bytes().replace(b"true", b"null").replace(b"false", b"true"))
+    assert _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent, tmp_path) == whole
+    assert len(asked) == len(prompts()) + 1
     _answering.answer(model, tokenizer, prompts(), "question_answer", 2, silent, tmp_path)  # other answers
-    assert len(asked) == 2 * len(prompts())
+    assert len(asked) == 2 * len(prompts()) + 1
 
 
 def test_an_answer_ends_with_the_end_of_text_or_where_the_next_question_begins(tokenizer: Any) -> None:

@@ -54,9 +54,17 @@ def test_a_page_of_one_sign_does_not_fill_the_memory(tmp_path: Path, monkeypatch
     assert "takes more than" in failure(written(tmp_path, **{f"c{n}": ["x" * 2**25] for n in range(8)}))
 
 
+@pytest.mark.parametrize("value", ["x" * 2**20, ["x" * 2**20], {"of": [{"it": "x" * 2**20}]}], ids=type)
+def test_a_text_longer_than_any_row_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    path = written(tmp_path, text=["a", "b"], other=[value, value])
+    assert len(list(rows_of(path))) == 2
+    monkeypatch.setattr(parquet, "LONGEST_LINE", 2**20 - 1)
+    assert "a text in it is longer than" in failure(path)
+
+
 def test_rows_without_end_are_not_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, text=same("x" * 1000, 300_000))
-    assert sum(1 for _ in rows_of(path)) == 300_000
+    path = written(tmp_path, text=same("x" * 1000, 200_000))
+    assert sum(1 for _ in rows_of(path)) == 200_000
     monkeypatch.setattr(packed, "ALWAYS_FINE", 2**20)
     assert "holds more than 50 times its size" in failure(path)
 

@@ -138,11 +138,15 @@ def test_what_was_killed_goes_on_and_ends_bit_for_bit_as_what_was_not(base: Path
         runtime = Runtime(scratch=scratch, progress=progress, checkpoint_every=CheckpointEvery(steps=3))
         tiny.BASE.run({"corpus-0": corpus}, out, runtime)
 
-    for step in (8, 14):
+    for step in (8, 14, 4):
         with pytest.raises(Killed):
             run(step)
+        if step == 14:  # and the disk rots
+            saved = bytearray((scratch / "pretraining.pt").read_bytes())
+            saved[len(saved) // 2] ^= 1
+            (scratch / "pretraining.pt").write_bytes(saved)
     run(None)
-    assert seen == [*range(1, 9), *range(7, 15), *range(13, int(seen[-1]) + 1)]
+    assert seen == [*range(1, 9), *range(7, 15), *range(1, 5), *range(4, int(seen[-1]) + 1)]
     for file in ("weights/model.safetensors", "history.parquet"):
         assert (out / file).read_bytes() == (base / file).read_bytes()
 

@@ -98,6 +98,17 @@ def test_no_text_of_items_answers_or_rows_is_in_a_redacted_report(redacted: tupl
         assert MARK not in file.read_bytes().decode(errors="replace").lower()
 
 
+def test_a_secret_that_stands_in_data_is_in_no_report(fiction: Fiction, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(fiction)
+    html, _ = read(fiction.write("before"))
+    blocks = unpacked(html)
+    monkeypatch.setenv("ORCHARD_TOKEN", MARK)
+    html, _ = read(fiction.write("after"))
+    assert MARK not in html
+    assert "*** of the seven orchards" in html
+    assert {n: json.loads(json.dumps(b).replace(MARK, "***")) for n, b in blocks.items()} == unpacked(html)
+
+
 def test_a_redacted_report_says_so_and_keeps_every_number(redacted: tuple[Fiction, Path, Path]) -> None:
     _, full, bare = redacted
     pages = [read(report)[1] for report in (full, bare)]

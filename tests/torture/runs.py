@@ -92,7 +92,7 @@ class Run:
 
     def checkpoint(self, key: str) -> int:
         """The optimizer step of the latest whole checkpoint of a step; 0 if it has none."""
-        whole = (self.store / "scratch" / key.replace("/", "-") / "trl").glob("checkpoint-*/standing.json")
+        whole = (self.store / "scratch" / key.replace("/", "-") / "trl").glob("checkpoint-*/sums.json")
         return max((int(path.parent.name.rpartition("-")[2]) for path in whole), default=0)
 
     def wait(self, seconds: float = 600) -> int:

@@ -96,7 +96,7 @@ def parquet(path: Path, plain: bool = False, **columns: Any) -> None:
 
 X = b"x" * 2**26
 ROW = b'{"text": "' + b"moles " * 200 + b'"}\n'
-LONG, MEMORY, PACKED = "longer than 67.1 MB", "takes more than 2 GiB of memory", "more than 50 times its size"
+LONG, MEMORY, PACKED = "longer than 16.8 MB", "takes more than 2 GiB of memory", "more than 50 times its size"
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {  # how a file is made, and what is said of it
     "hole.jsonl": (lambda path: holes(path, b""), f"line 1: {LONG}"),
     "hole.csv": (lambda path: holes(path, b'text\n"', GIB), f"line 2: not CSV in UTF-8 .{LONG}"),

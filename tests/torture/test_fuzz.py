@@ -15,15 +15,15 @@ pytest.importorskip("atheris")
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(7200)]
 FUZZ = Path(__file__).with_name("fuzz.py")
 RUNS = {  # together more than an hour of one core, of which a share of 1 is a hundredth
-    "yaml": 250_000,
-    "override": 100_000,
-    "card": 200_000,
-    "jsonl": 400_000,
-    "json": 400_000,
-    "csv": 400_000,
-    "gzip": 250_000,
-    "parquet": 100_000,
-    "lm_eval": 300_000,
+    "yaml": 500_000,
+    "override": 200_000,
+    "card": 400_000,
+    "jsonl": 800_000,
+    "json": 800_000,
+    "csv": 800_000,
+    "gzip": 500_000,
+    "parquet": 200_000,
+    "lm_eval": 600_000,
 }
 
 

@@ -11,6 +11,7 @@ from trl import SFTTrainer
 
 from datatrial.engine.step import Step
 from datatrial.engine.store import Store
+from datatrial.files import fast_digest
 from datatrial.records import CheckpointEvery, Resources, Runtime
 from datatrial.training._base import Stage
 from datatrial.training._checkpoints import latest
@@ -148,14 +149,33 @@ def test_a_checkpoint_that_was_interrupted_itself_is_none(tmp_path: Path) -> Non
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert latest(tmp_path) is None
     for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "optimizer.pt").write_bytes(b"1234")
-        said = {"sharded": "", "files": {"optimizer.pt": 4}}
-        (tmp_path / f"checkpoint-{step}" / "standing.json").write_text(json.dumps(said))
+        checkpoint = tmp_path / f"checkpoint-{step}"
+        (checkpoint / "optimizer.pt").write_bytes(b"1234")
+        (checkpoint / "standing.json").write_text('{"sharded": ""}')
+        sums = {name: fast_digest(checkpoint / name) for name in ("optimizer.pt", "standing.json")}
+        (checkpoint / "sums.json").write_text(json.dumps(sums))
+    assert latest(tmp_path, "fsdp") is None
     assert latest(tmp_path) == tmp_path / "checkpoint-10"
     (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"123")  # cut off by a loss of power
     assert latest(tmp_path) == tmp_path / "checkpoint-9"
-    (tmp_path / "checkpoint-9" / "standing.json").write_text("")
+    (tmp_path / "checkpoint-9" / "sums.json").write_text("")
     assert latest(tmp_path) is None
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "optimizer.pt", "standing.json"])
+def test_a_checkpoint_that_rotted_on_the_disk_is_not_gone_on_from(base: Path, tmp_path: Path, file: str) -> None:
+    stage, inputs = Sft.model_validate(SETTINGS), {"policy": base, "data": tiny.demonstrations(tmp_path / "d")}
+    whole = run(stage, tmp_path / "a" / "whole", tmp_path / "whole", inputs)
+    with pytest.raises(Killed):
+        run(stage, tmp_path / "a" / "b", tmp_path / "s", inputs, killed_at(5))
+    rotten = tmp_path / "s" / "trl" / "checkpoint-4" / file
+    found = bytearray(rotten.read_bytes())
+    found[len(found) // 2] ^= 1
+    rotten.write_bytes(found)
+    seen: list[float] = []
+    run(stage, tmp_path / "a" / "b", tmp_path / "s", inputs, lambda done, *_: seen.append(done))
+    assert 1 in seen
+    assert made(tmp_path / "a" / "b") == made(whole)
 
 
 def test_no_checkpoint_is_written_before_its_time(base: Path, tmp_path: Path) -> None:

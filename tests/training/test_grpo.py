@@ -259,6 +259,8 @@ def test_one_reward_and_no_more_and_a_length_that_is_known() -> None:
 def test_rewards_are_counted() -> None:
     with pytest.raises(DataError, match="gave 1 rewards for 2 answers"):
         checked(lambda **_: [1.0], "short")(completions=["a", "b"])
+    with pytest.raises(DataError, match="'none' gave None: it should give a number for each answer"):
+        checked(lambda **_: None, "none")(completions=["a", "b"])  # type: ignore[arg-type, return-value]
 
 
 def test_a_reward_function_that_raises_is_named_with_its_line() -> None:
@@ -267,5 +269,7 @@ def test_a_reward_function_that_raises_is_named_with_its_line() -> None:
 
     with pytest.raises(DataError, match=r"'divides' raised ZeroDivisionError: .* \(test_grpo.py, line \d+\)"):
         checked(divides, "divides")(["a"])
+    with pytest.raises(DataError, match=r"'exits' raised SystemExit"):
+        checked(lambda **_: sys.exit(3), "exits")(["a"])
     with pytest.raises(DataError, match=r"'list' raised TypeError"):
         checked(list, "list")(["a"])  # type: ignore[arg-type]

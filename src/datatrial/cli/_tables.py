@@ -27,6 +27,11 @@ def show(results: "Results") -> None:
         show_report(results.tables(FEW_ARMS), results.notes, results.cautions, results.report)
         if (arms := len(results.plan.study.arms)) > MOST_ARMS:
             out.print(f"of {arms:,} arms the tables above show {FEW_ARMS}: those whose differences are the surest")
+    show_failed(results)
+
+
+def show_failed(results: "Results") -> None:
+    """Print which steps failed, and why."""
     for label, reason in results.failed.items():
         err.print(Text(f"failed: {label}: {reason}", style="red"), soft_wrap=True)
 

@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from datatrial.cli._app import DEFAULT_STORE, OVERRIDES, STORE, STUDY, app, explained, fail, out
+from datatrial.cli._tables import show_failed
 
 
 @app.command()
@@ -28,6 +29,7 @@ def export(
     with explained():
         results = results_of(study, store, overrides=overrides or (), redact=redact)
         if results.report is None:
+            show_failed(results)
             fail("nothing to export yet: the baseline has not been scored; `datatrial run` does that")
         into = folder or Path(f"{results.plan.study.name}-export")
         files = write(results, into)

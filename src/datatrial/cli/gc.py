@@ -90,7 +90,7 @@ def _print(found: "Survey", deleted: bool, others: bool) -> None:
         out.print("there is nothing to remove")
     out.print(f"{len(found.kept):,} results stay: {decimal(sum(item.size for item in found.kept))}", highlight=False)
     if found.live:
-        out.print("a run is going on: what it needs stays, and so do the cache and locks")
+        out.print("a run is going on, or may be: what it needs stays, and so do the cache and locks")
     _print_others(found.others, deleted, others)
     if found.free and not deleted:
         out.print("nothing was removed: add --delete for that")

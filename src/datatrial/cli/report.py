@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from datatrial.cli._app import DEFAULT_STORE, OVERRIDES, STORE, STUDY, app, explained, fail
-from datatrial.cli._tables import show
+from datatrial.cli._tables import show, show_failed
 
 
 @app.command()
@@ -25,6 +25,7 @@ def report(
     with explained():
         results = results_of(study, store, overrides=overrides or (), redact=redact)
         if results.report is None:
+            show_failed(results)
             fail("nothing to report yet: the baseline has not been scored; `datatrial run` does that")
     show(results)
     if open_it and results.report:

@@ -13,6 +13,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from datatrial.engine.live import LIVE, REGISTERING, STUDIES, About, NotedStudy, live_keys, noted_studies
+from datatrial.engine.presence import clear_away
 from datatrial.engine.remote import RemoteStore
 from datatrial.engine.store import Store
 from datatrial.errors import StoreError
@@ -98,6 +99,7 @@ class Garbage:
         aside = self.root / TRASH / uuid4().hex
         try:
             with self.board.locked(REGISTERING):
+                clear_away(self.board)
                 aside.mkdir(parents=True)
                 found = self.survey()
                 gone = [item for number, item in enumerate(found.free) if self._moved(item, aside / str(number))]

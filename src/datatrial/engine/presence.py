@@ -89,9 +89,9 @@ class Presence:
         self.board.put(self._place("json"), json.dumps(asdict(standing)))
 
     def needs(self, steps: Iterable[Step]) -> None:
-        """Say that the run needs or makes the results of these steps, too."""
+        """Say that the run needs or makes the results of these steps, too; as far as a full disk lets it."""
         self.keys |= {step.key for step in steps}
-        with self.board.locked(REGISTERING):
+        with suppress(OSError), self.board.locked(REGISTERING):
             self._tell_keys()
 
     def _tell_keys(self) -> None:
@@ -103,7 +103,7 @@ class Presence:
     def enter(self) -> None:
         """Begin to be seen."""
         with self.board.locked(REGISTERING):
-            _clear_away(self.board)
+            clear_away(self.board)
             self._tell_keys()
             self.tell()
 
@@ -137,7 +137,7 @@ def registered(board: Board, about: About, steps: Iterable[Step], time_left: Tim
         yield presence
 
 
-def _clear_away(board: Board) -> None:
+def clear_away(board: Board) -> None:
     """Remove what is left of runs that were killed."""
     for name, text in board.all(LIVE, ".json").items():
         held, run = board.is_held(f"{LIVE}/{name}.lock"), read_run(text)

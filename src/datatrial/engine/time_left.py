@@ -14,6 +14,7 @@ from datatrial.engine.store import Store
 
 SHARE = 0.05  # of a step, from which on its own pace counts more than that of its kind
 RECORDS = 20  # of each kind, that are asked what such steps took in earlier runs
+LATE = 0.25  # of the time that a step has said nothing: at least so long it goes on to
 SELDOM = 100.0  # times of what it takes to reckon the time left, after which that is done anew
 
 
@@ -42,12 +43,17 @@ class _Running:
     def left(self, usual: float, now: float) -> float:
         """Seconds left of it, where the whole usually takes so many."""
         if not self.share:
-            return max(usual - (now - self.since), 0.0)
+            return _rest(usual, now - self.since)
         own = self.seen(1.0).pace(None, 0.0) or (self.told - self.since) / self.share
         trust = self.share / (self.share + SHARE)
         # The first of many parts may take a hundred times as long as the others.
         whole: float = own**trust * usual ** (1 - trust)
-        return max(whole * (1 - self.share) - (now - self.told), 0.0)
+        return _rest(whole * (1 - self.share), now - self.told)
+
+
+def _rest(expected: float, silent: float) -> float:
+    """Seconds left of what should take so many, of which so many went by in silence: what is late is not soon done."""
+    return max(expected - silent, LATE * silent)
 
 
 class TimeLeft:

@@ -17,7 +17,7 @@ from datatrial.errors import ModelError
 from datatrial.evaluation._batches import batch_size
 from datatrial.policies import longest_input
 from datatrial.prompts import PromptFormat, next_question
-from datatrial.records import Message, Progress, read_json
+from datatrial.records import Message, Progress
 
 _TAIL = 16  # tokens in which the mark of the next question would lie
 
@@ -89,12 +89,17 @@ class _Finished:
     def get(self, number: int) -> list[Answer]:
         """The answers of a batch; none unless it is done."""
         file = self.folder / f"{number}.json" if self.folder else None
-        return [Answer(**answer) for answer in read_json(file)] if file and file.exists() else []
+        if file is None or not file.exists():
+            return []
+        digest, _, text = file.read_bytes().partition(b"\n")
+        whole = digest.decode(errors="replace") == xxh3_128_hexdigest(text)  # a disk may have lost some of it
+        return [Answer(**answer) for answer in json.loads(text)] if whole else []
 
     def put(self, number: int, answers: Sequence[Answer]) -> None:
         if self.folder:
             part = self.folder / f"{number}.part"
-            part.write_text(json.dumps([asdict(answer) for answer in answers]), encoding="utf-8")
+            text = json.dumps([asdict(answer) for answer in answers])
+            part.write_text(f"{xxh3_128_hexdigest(text.encode())}\n{text}", encoding="utf-8")
             part.replace(part.with_suffix(".json"))
 
 

@@ -11,7 +11,7 @@ from datatrial.errors import DataError
 from datatrial.regular_files import opened
 
 EXPANDS = 50  # times; text packs to a third or a tenth, answers from a template to a thirtieth, bombs to 1/1,000
-ALWAYS_FINE = 2**30  # bytes that even a small file may hold
+ALWAYS_FINE = 2**28  # bytes that even a small file may hold
 
 
 class Held:

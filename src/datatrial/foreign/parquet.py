@@ -7,11 +7,14 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from rich.filesize import decimal
 
 from datatrial import regular_files
 from datatrial.errors import DataError, first_line
 from datatrial.foreign.packed import Held
+from datatrial.regular_files import LONGEST_LINE
 
 BATCH = 8192  # rows held at a time, at most
 _HELD = 2**28  # bytes held at a time where rows are long, as far as the file says how long they are
@@ -73,6 +76,8 @@ def batches(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None = No
             if (batch := next(decoded, None)) is None:
                 return
             batch.validate(full=True)  # pyarrow takes for text whatever bytes there are
+        if any(_is_too_long(leaf) for column in batch.columns for leaf in _leaves(column)):
+            raise DataError(f"{path}: a text in it is longer than {decimal(LONGEST_LINE)}, which no row of texts is")
         values = sum(map(_values, batch.columns))
         if values > _MOST_VALUES:
             raise DataError(f"{path}: {batch.num_rows} of its rows hold {values:,} values, which no texts do")
@@ -84,6 +89,25 @@ def _rows_at_a_time(about: pq.FileMetaData) -> int:
     size: int = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
     rows: int = about.num_rows
     return min(BATCH, max(1, _HELD * rows // max(1, size)))
+
+
+def _leaves(array: pa.Array) -> Iterator[pa.Array]:
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary
+    if not pa.types.is_nested(array.type):
+        yield array
+        return
+    parts = array.flatten()
+    for part in parts if isinstance(parts, list) else [parts]:
+        yield from _leaves(part)
+
+
+def _is_too_long(array: pa.Array) -> bool:
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    if not any(is_kind(array.type) for is_kind in kinds):
+        return False
+    longest: int = pc.max(pc.binary_length(array)).as_py() or 0
+    return longest > LONGEST_LINE
 
 
 def _values(array: pa.Array) -> int:

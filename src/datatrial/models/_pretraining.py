@@ -1,5 +1,6 @@
 """Training a small causal language model from nothing: tokenizer, blocks, loop. Imported when a step runs."""
 
+import io
 import json
 import math
 import time
@@ -21,6 +22,7 @@ from transformers import (
     get_cosine_with_min_lr_schedule_with_warmup,
 )
 from transformers.utils.logging import disable_progress_bar
+from xxhash import xxh3_128_digest
 
 from datatrial.errors import DataError, ModelError
 from datatrial.files import settle
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 disable_progress_bar()  # of the writing of files; the training's own progress goes to the engine
 
+_DIGEST = 16  # bytes of XXH3-128, at the end of what is saved: disks rot
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 
 # Found to train a model of this size in one pass over two million tokens (AdamW: Loshchilov & Hutter 2019).
@@ -149,7 +152,12 @@ class _Checkpoint:
         """The loss of each step before, after which training goes on; none if it begins."""
         if self.file is None or not self.file.exists():
             return []
-        state = torch.load(self.file, map_location=self.device, weights_only=True)
+        written = self.file.read_bytes()
+        saved, digest = written[:-_DIGEST], written[-_DIGEST:]
+        if xxh3_128_digest(saved) != digest:
+            print("what was saved is damaged: training begins anew", flush=True)
+            return []
+        state = torch.load(io.BytesIO(saved), map_location=self.device, weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         print(f"going on from step {len(state['history'])}", flush=True)  # in the step's log
@@ -159,8 +167,9 @@ class _Checkpoint:
         if self.file is None or not self.every.is_due(len(history), time.monotonic() - self.saved):
             return
         written = self.file.with_suffix(".new")
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        torch.save({**state, "history": [astuple(point) for point in history]}, written)
+        state, saved = {name: part.state_dict() for name, part in self.parts.items()}, io.BytesIO()
+        torch.save({**state, "history": [astuple(point) for point in history]}, saved)
+        written.write_bytes(saved.getvalue() + xxh3_128_digest(saved.getvalue()))
         settle(written)
         written.replace(self.file)
         self.saved = time.monotonic()

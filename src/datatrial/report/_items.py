@@ -15,6 +15,7 @@ import polars as pl
 
 from datatrial.effects import EvaluationRun
 from datatrial.records import read_json
+from datatrial.redaction import redacted
 from datatrial.statistics._arrays import Array, Mask
 from datatrial.statistics._sheet import Gathered
 
@@ -39,9 +40,26 @@ def pack(
     content = contents(runs, contaminated, redact=redact)
     if not content["items"] and not any(content["alike"]):
         return ""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _json(content)
+    if redacted(text) != text:  # looked through at once: there are many texts, and hardly ever a secret
+        text = _json(_without_secrets(content))
     # At 9, the default, it takes several times as long for a few percent less.
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _without_secrets(value: Any) -> Any:
+    match value:
+        case str():
+            return redacted(value)
+        case list():
+            return [_without_secrets(part) for part in value]
+        case dict():
+            return {name: _without_secrets(part) for name, part in value.items()}
+    return value
 
 
 def contents(

@@ -3,17 +3,19 @@
 import json
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from datatrial.files import settle, write_at_once
+from datatrial.files import fast_digest, settle, write_at_once
 from datatrial.records import CheckpointEvery, read_json
 from datatrial.training._sharded import sharded_as
 
-_STANDING = "standing.json"  # written last: a checkpoint without it was interrupted itself
+_STANDING = "standing.json"
+_SUMS = "sums.json"  # of every other file; written last: a checkpoint without it was interrupted itself
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
@@ -65,8 +67,9 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         if not self.trainer.is_world_process_zero():
             return
         now = self.folder / f"checkpoint-{state.global_step}"
+        write_at_once(now / _STANDING, json.dumps(standing))
         settle(now)
-        write_at_once(now / _STANDING, json.dumps({**standing, "files": _sizes(now)}))
+        write_at_once(now / _SUMS, json.dumps(_sums(now)))
         settle(now)  # before the older ones go
         for older in self.folder.glob("checkpoint-*"):
             if older != now:
@@ -75,20 +78,19 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
 
 def latest(folder: Path, sharded: str = "") -> Path | None:
     """The latest complete checkpoint in a folder that processes which shard a model like this can read."""
-    ours = [path.parent for path in folder.glob(f"checkpoint-*/{_STANDING}") if _can_be_read(path, sharded)]
-    return max(ours, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    found = sorted(folder.glob(f"checkpoint-*/{_SUMS}"), key=lambda path: -int(path.parent.name.rpartition("-")[2]))
+    return next((path.parent for path in found if _can_be_read(path.parent, sharded)), None)
 
 
-def _can_be_read(standing: Path, sharded: str) -> bool:
-    try:
-        said = read_json(standing)
-    except ValueError:
-        return False
-    sizes = _sizes(standing.parent)
-    return said["sharded"] == sharded and all(sizes.get(name) == size for name, size in said["files"].items())
+def _can_be_read(checkpoint: Path, sharded: str) -> bool:
+    with suppress(ValueError):
+        if read_json(checkpoint / _SUMS) == _sums(checkpoint):
+            return bool(read_json(checkpoint / _STANDING)["sharded"] == sharded)
+    print(f"{checkpoint.name} is damaged and not gone on from", flush=True)  # in the step's log
+    return False
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the files of a checkpoint: one that a loss of power cut off has others."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _STANDING)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+def _sums(checkpoint: Path) -> dict[str, str]:
+    """Of its files: one that a loss of power cut off, or that rotted on the disk, has others."""
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _SUMS]
+    return {path.relative_to(checkpoint).as_posix(): fast_digest(path) for path in files}

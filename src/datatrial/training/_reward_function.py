@@ -7,7 +7,7 @@ import math
 import symtable
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +82,14 @@ def checked(function: Reward, name: str) -> Reward:
 
     def rewards(completions: Sequence[str], **columns: Any) -> list[float]:
         try:
-            found = list(function(completions=completions, **columns))
-        except Exception as error:
+            found = function(completions=completions, **columns)
+        except (Exception, SystemExit) as error:
             line = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(line.filename).name}, line {line.lineno}"
             raise DataError(f"the reward function {name!r} raised {type(error).__name__}: {error} ({where})") from error
+        if not isinstance(found, Iterable):
+            raise DataError(f"the reward function {name!r} gave {found!r}: it should give a number for each answer")
+        found = list(found)
         if len(found) != len(completions):
             raise DataError(f"the reward function {name!r} gave {len(found)} rewards for {len(completions)} answers")
         if wrong := [value for value in found if not _is_number(value)]:

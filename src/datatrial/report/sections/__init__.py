@@ -47,8 +47,13 @@ def rendered(findings: "Findings") -> list[Section]:
     """Every section that has something to show, in reading order."""
     from importlib import import_module
 
+    from markupsafe import Markup
+
+    from datatrial.redaction import redacted
     from datatrial.report.shown import shown
 
     modules, part = {name: import_module(f"{__name__}.{name}") for name in ORDER}, shown(findings)
     bodies = {name: module.body(findings if name in WHOLE else part) for name, module in modules.items()}
-    return [Section(name, modules[name].TITLE, body) for name, body in bodies.items() if body]
+    # What the explorer shows is packed without secrets.
+    hidden = {name: body if name == "explorer" else Markup(redacted(body)) for name, body in bodies.items() if body}
+    return [Section(name, modules[name].TITLE, body) for name, body in hidden.items()]
