@@ -133,7 +133,12 @@ def test_gc_refuses_what_it_cannot_do(said, tiny):
     assert "nothing can be locked at a URL" in said("gc", tiny, "--store", "memory://x/y", expect=2)
 
 
+def test_a_store_that_is_not_there_is_named(said, tiny):
+    assert "there is no store at /nowhere" in said("gc", tiny, "--store", "/nowhere", expect=2)
+    assert "there is no store at /nowhere yet" in said("status", tiny, "--store", "/nowhere")
+
+
 def test_a_run_that_was_stopped_ends_as_one_that_was_interrupted(said, tiny, monkeypatch):
     monkeypatch.setattr(schedule, "run", lambda *_: Outcome(done={"a"}, left={"b", "c"}))
     told = said("run", tiny, expect=130)
-    assert "stopped: 1 steps were done, 2 are left: run the same command again to go on" in told
+    assert "stopped: 1 steps were done, 31 are left: run the same command again to go on" in told

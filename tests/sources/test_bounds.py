@@ -138,6 +138,19 @@ def test_what_is_no_text_in_utf_8_is_no_json(tmp_path: Path, name: str, data: by
     assert "line 1: not" in failure(path)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [('{"text": ' + "9" * 5000 + "}", "a number in it has thousands of digits"), ('{"text" 1}', "Expecting")],
+)
+def test_what_is_no_json_is_said_in_our_words(tmp_path: Path, name: str, row: str, said: str) -> None:
+    found = failure(file(tmp_path, name, f"[{row}]" if name == "a.json" else row))
+    assert "line 1: not" in found
+    assert said in found
+    assert "set_int_max" not in found
+    assert found.count("line") == (1 if name == "a.json" else 2)  # "every line of JSONL is one row"
+
+
 @pytest.mark.parametrize("data", [b"text\n\xed\xa0\xbd\n", "text\na\n".encode("utf-16"), "text\na\n".encode("utf-32")])
 def test_what_is_no_text_in_utf_8_is_no_csv(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(data)

@@ -49,6 +49,8 @@ def gc(
             have = sum(kept.has(step) for step in plan.steps)
             out.print(Text(f"{study} stays: {have} of its {len(plan.steps)} steps have results here"), soft_wrap=True)
         garbage = Garbage(kept, needed, others)
+        if not kept.is_there:
+            fail(f"there is no store at {kept}")
         found = garbage.remove() if delete else garbage.survey()
     _print(found, delete, others)
 

@@ -32,6 +32,8 @@ def status(study: STUDY, overrides: OVERRIDES = None, store: STORE = DEFAULT_STO
 
     with explained():
         study_plan, kept = planned(study, overrides, store)
+        if not kept.is_there:
+            out.print(Text(f"there is no store at {kept} yet: `datatrial run` makes it"), soft_wrap=True)
         steps = {step.digest: step for step in study_plan.steps}
         ours = {step.key for step in study_plan.steps}
         runs = [run for run in live_runs(kept.board) if keys_of(kept.board, run) & ours]

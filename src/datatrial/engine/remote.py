@@ -92,6 +92,11 @@ class RemoteStore(Store):
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.url}: {error}; name another with --store") from error
 
+    @property
+    def is_there(self) -> bool:
+        system, base = self._files
+        return bool(system.exists(base))
+
     def check_format(self) -> None:
         system, base = self._files
         try:

@@ -95,6 +95,11 @@ class Store:
         if not (self.root / "store.json").exists():
             write_at_once(self.root / "store.json", json.dumps({"format": FORMAT}))
 
+    @property
+    def is_there(self) -> bool:
+        """Whether anything was ever run there."""
+        return self.root.exists()
+
     def check_format(self) -> None:
         """Make sure that this version can read what is there; a store of before there were formats has the first.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 DEEPEST = 50  # lists and objects within one another
 TOO_DEEP = f"nested more than {DEEPEST} deep"
+TOO_MANY_DIGITS = "a number in it has thousands of digits"
 
 
 def value_of(text: str) -> Any:
@@ -16,6 +17,15 @@ def value_of(text: str) -> Any:
         return checked(json.loads(text), text, 0, len(text))
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
+    except ValueError as error:
+        raise ValueError(reason(error)) from None
+
+
+def reason(error: ValueError) -> str:
+    """What is wrong with a text that is no JSON; the line only where it has several."""
+    if not isinstance(error, json.JSONDecodeError):
+        return TOO_MANY_DIGITS if "int_max_str_digits" in str(error) else str(error)
+    return str(error) if error.doc.rstrip().count("\n") else f"{error.msg}: column {error.colno}"
 
 
 def checked(value: Any, text: str, start: int, end: int) -> Any:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from datatrial.foreign.plain_json import TOO_DEEP, checked, value_of
+from datatrial.foreign.plain_json import TOO_DEEP, checked, reason, value_of
 from datatrial.regular_files import LONGEST_LINE, TOO_LONG
 from datatrial.sources._bounds import BadRowError, Row
 
@@ -59,7 +59,7 @@ def _listed(text: "_Ahead") -> Iterator[tuple[int, Row]]:
             raise ValueError(f"there should be nothing after the list's last ']', not {text.next_sign()!r}")
     except ValueError as error:
         # Where in the file the decoder was it does not know: it sees a part of the text.
-        raise BadRowError(text.line, f"not a JSON list of rows ({getattr(error, 'msg', error)})") from None
+        raise BadRowError(text.line, f"not a JSON list of rows ({getattr(error, 'msg', reason(error))})") from None
 
 
 class _Ahead:
