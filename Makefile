@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/datatrial run studies/quickstart.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Breaks things at length, and prints what it found: SHARE=0.1 is a tenth of the kills and executions, PART='kills or disk'
 # the tests with such names.

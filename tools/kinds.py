@@ -10,6 +10,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import datatrial
@@ -76,10 +77,16 @@ def code_digest(module: str, root: Path = ROOT) -> str:
         for data in sorted(path.parent.iterdir()):
             if data.suffix in DATA.get(".".join(path.parent.relative_to(root).parts), ()):
                 digests[str(data.relative_to(root))] = hashlib.sha256(data.read_bytes()).hexdigest()
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        todo += _imports(tree)
-        digests[name] = hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest()
+        digests[name], imported = _digest_and_imports(path.read_text(encoding="utf-8"))
+        todo += imported
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _digest_and_imports(source: str) -> tuple[str, list[str]]:
+    tree = ast.parse(source)
+    imported = _imports(tree)
+    return hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest(), imported
 
 
 def _source(module: str, root: Path) -> Path | None:
