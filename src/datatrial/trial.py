@@ -88,7 +88,8 @@ class Trial:
                 summary = self.plan.summary(outcome.unfinished) if not outcome.left else None
                 if summary is not None:
                     presence.needs(upstream_first(summary))
-                    also = schedule.run([summary], self.store, executor, told, presence.look_around)
+                    sound = outcome.cached | outcome.done
+                    also = schedule.run([summary], self.store, executor, told, presence.look_around, sound)
                     outcome = _both(outcome, also)
             if outcome.left:
                 ended = len(outcome.cached) + len(outcome.done) + len(outcome.unfinished)

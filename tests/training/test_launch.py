@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
+import psutil
 import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -100,24 +101,26 @@ def test_two_processes_train_as_one_does(base: Path, tmp_path: Path) -> None:
     assert {path.name for path in two.iterdir()} == tiny.TRAINED
 
 
-class Interrupted(BaseException):
-    pass
-
-
 @pytest.mark.slow
 def test_sharded_training_is_that_of_one_process_and_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
+    """It is interrupted by the death of what started its processes, which must not train on."""
     stage = SavedEveryStep.model_validate({**SETTINGS, "epochs": 1})
     inputs = {"policy": base, "data": tiny.comparisons(tmp_path / "data")}
     one = tiny.result(stage, tmp_path, "one", **inputs)
     steps: list[float] = []
+    processes: list[psutil.Process] = []
 
     def until_the_third(done: float, _: float, what: str) -> None:
-        if what == "training steps" and done >= 3:
-            raise Interrupted
+        if what == "training steps" and done >= 3 and not processes:
+            [launcher] = (one for one in psutil.Process().children() if "torch.distributed.run" in one.cmdline())
+            processes.extend(launcher.children())
+            launcher.kill()
 
     where, sharded = (tmp_path / "a" / "two", tmp_path / "s"), Launch(2, fsdp={"reshard_after_forward": False})
-    with pytest.raises(Interrupted):
+    with pytest.raises(ModelError, match="a training process died"):
         in_two(stage, *where, until_the_third, sharded, **inputs)
+    assert len(processes) == 2
+    assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert latest(where[1] / "trl") is None  # for processes that have the whole model
     assert latest(where[1] / "trl", "fsdp") is not None
     two = in_two(stage, *where, lambda done, *_: steps.append(done), sharded, **inputs)

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal, Protocol
@@ -86,15 +86,18 @@ def run(
     executor: Executor,
     listen: Listener,
     look_around: Callable[[], bool] = _never_asked_to_stop,
+    sound: Set[str] = frozenset(),
 ) -> Outcome:
     """Build every step below the goals that the store lacks; a failed step stops only what depends on it.
 
     A result that is not what was written counts as lacking.
 
     look_around: called about every `LOOK_SECONDS`; once it returns true, no more steps begin.
+    sound: digests of steps whose results were seen to be what was written, or were written, just before.
     """
     steps = {step.digest: step for step in upstream_first(*goals)}
-    outcome = Outcome(cached=_sound(steps, store, listen))
+    unseen = {digest: step for digest, step in steps.items() if digest not in sound}
+    outcome = Outcome(cached=(sound & steps.keys()) | _sound(unseen, store, listen))
     waiting = Waiting([step for digest, step in steps.items() if digest not in outcome.cached])
     try:
         _go_through(waiting, steps, outcome, store, executor, listen, look_around)

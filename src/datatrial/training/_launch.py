@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from datatrial.errors import ModelError
 from datatrial.files import write_at_once
@@ -46,14 +48,17 @@ def train_in_processes(stage: "Stage", inputs: Mapping[str, Path], out: Path, ru
     others, failure, told = runtime.others, "", ""
     commands = [torchrun(runtime.launch, number, others, folder) for number in range(runtime.launch.num_machines)]
     with others.run(commands[1:], folder / JOB) if others else nullcontext():
-        process = subprocess.Popen([sys.executable, *commands[0], str(os.getpid())])
+        process, started = subprocess.Popen([sys.executable, *commands[0], str(os.getpid())]), list[psutil.Process]()
         try:
             while process.poll() is None and not (failure := others.failure() if others else ""):
+                if len(started) < runtime.launch.on_each_machine:
+                    started = _started_by(process.pid)
                 time.sleep(_LOOK_SECONDS)
                 told = _tell(folder / PROGRESS, runtime, told)
         finally:
             process.terminate()  # where this one is interrupted, or another machine failed
             process.wait()
+            _end(started)
     if process.returncode:
         if (said := folder / ERROR).exists():
             raise pickle.loads(said.read_bytes())
@@ -94,6 +99,21 @@ def log_probs_together(
 
 def _nobody(*_: object) -> None:
     pass
+
+
+def _started_by(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children()
+    return []
+
+
+def _end(processes: Sequence[psutil.Process]) -> None:
+    """See to it that none trains on where another attempt may begin: who started them may have been killed alone."""
+    _, alive = psutil.wait_procs(processes, timeout=2)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
 
 
 def _tell(file: Path, runtime: Runtime, told: str) -> str:

@@ -19,10 +19,11 @@ from datatrial.training._launch import ERROR, JOB, PROGRESS
 
 
 def main(folder: Path, parent: int) -> None:
+    launcher = os.getppid()
     job, path = pickle.loads((folder / JOB).read_bytes())
     sys.path[:] = path
     stage, inputs, out, runtime = pickle.loads(job)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_leave_with, args=(parent, launcher), daemon=True).start()
     if runtime.device == "cuda":
         import torch
 
@@ -49,11 +50,11 @@ def _write_down(file: Path, *told: object) -> None:
     write_at_once(file, json.dumps(told))
 
 
-def _leave_with(parent: int) -> None:
-    """End this process when the worker that wanted it is gone."""
+def _leave_with(worker: int, launcher: int) -> None:
+    """End this process when the worker that wanted it is gone, or what started it."""
     import psutil
 
-    while psutil.pid_exists(parent):
+    while psutil.pid_exists(worker) and os.getppid() == launcher:
         time.sleep(0.5)
     os._exit(1)
 
