@@ -132,7 +132,7 @@ def test_the_log_of_a_worker_that_died_is_finished_for_it(tmp_path: Path, plante
     store, step = Store(tmp_path), Step(Leak(planted))
     store.open()
     store.log(step).write_text(f"its last words {planted}")
-    store.keep_log(store.work(step))
+    store.finish_log(store.work(step))
     assert store.read_log(step) == "its last words ***"
 
 

@@ -53,6 +53,17 @@ def _settle(path: Path) -> None:
         os.close(number)
 
 
+def sealed(data: bytes) -> bytes:
+    """The same with its XXH3-128 at the end, by which `unsealed` sees whether a disk has lost some of it."""
+    return data + xxhash.xxh3_128_digest(data)
+
+
+def unsealed(written: bytes) -> bytes | None:
+    """What was sealed; None if it is damaged."""
+    size = xxhash.xxh3_128().digest_size
+    return written[:-size] if xxhash.xxh3_128_digest(written[:-size]) == written[-size:] else None
+
+
 def fast_digest(path: Path) -> str:
     """XXH3-128 of a file, in hexadecimal: for damage, not for those who would do harm."""
     with path.open("rb") as file:

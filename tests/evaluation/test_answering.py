@@ -149,7 +149,7 @@ def test_answers_that_were_finished_before_an_interruption_are_not_written_again
         _answering.answer(model, tokenizer, prompts(), "question_answer", 12, interrupt, tmp_path)
     assert _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent, tmp_path) == whole
     assert len(asked) == len(prompts())
-    rotten = next(tmp_path.glob("answers-*/1.json"))
+    rotten = next(tmp_path.glob("answers-*/1.answers"))
     rotten.write_bytes(rotten.read_bytes().replace(b"true", b"null").replace(b"false", b"true"))
     assert _answering.answer(model, tokenizer, prompts(), "question_answer", 12, silent, tmp_path) == whole
     assert len(asked) == len(prompts()) + 1

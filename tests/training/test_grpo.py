@@ -269,6 +269,8 @@ def test_a_reward_function_that_raises_is_named_with_its_line() -> None:
 
     with pytest.raises(DataError, match=r"'divides' raised ZeroDivisionError: .* \(test_grpo.py, line \d+\)"):
         checked(divides, "divides")(["a"])
+    with pytest.raises(DataError, match=r"'lazy' raised ZeroDivisionError"):
+        checked(lambda **_: (1 / 0 for _ in "ab"), "lazy")(["a"])  # type: ignore[arg-type, return-value]
     with pytest.raises(DataError, match=r"'exits' raised SystemExit"):
         checked(lambda **_: sys.exit(3), "exits")(["a"])
     with pytest.raises(DataError, match=r"'list' raised TypeError"):

@@ -157,7 +157,7 @@ class LocalExecutor:
 
     def _dead(self, worker: "_Worker", work: Work, reason: str) -> Event:
         worker.stop()
-        self.store.keep_log(work)
+        self.store.finish_log(work)
         if worker.attempt < ATTEMPTS:
             worker.attempt += 1
             worker.start(work)

@@ -248,7 +248,7 @@ def _on_node(node: str) -> Any:
 
 
 def _keep_log(store: Store, work: Work) -> None:
-    store.keep_log(work)
+    store.finish_log(work)
 
 
 def _how_it_died(error: Exception) -> str:

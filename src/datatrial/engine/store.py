@@ -169,9 +169,13 @@ class Store:
         yield
 
     def keep_log(self, work: Work) -> None:
-        """Finish a step's log, and have it where others read it: a worker that died could not."""
+        """Have what this machine has of a step's log where others read it."""
+
+    def finish_log(self, work: Work) -> None:
+        """Do for a worker that died what it does with a step's log at the end."""
         shorten(self.log(work))
         redact_file(self.log(work))
+        self.keep_log(work)
 
     def refers_to(self, key: str) -> set[str]:
         """The other results that a model has its weights or its adapter in."""

@@ -15,6 +15,7 @@ from xxhash import xxh3_128_hexdigest
 from datatrial.encoding import cut_prompt, encode, encode_prompts
 from datatrial.errors import ModelError
 from datatrial.evaluation._batches import batch_size
+from datatrial.files import sealed, unsealed
 from datatrial.policies import longest_input
 from datatrial.prompts import PromptFormat, next_question
 from datatrial.records import Message, Progress
@@ -88,19 +89,15 @@ class _Finished:
 
     def get(self, number: int) -> list[Answer]:
         """The answers of a batch; none unless it is done."""
-        file = self.folder / f"{number}.json" if self.folder else None
-        if file is None or not file.exists():
-            return []
-        digest, _, text = file.read_bytes().partition(b"\n")
-        whole = digest.decode(errors="replace") == xxh3_128_hexdigest(text)  # a disk may have lost some of it
-        return [Answer(**answer) for answer in json.loads(text)] if whole else []
+        file = self.folder / f"{number}.answers" if self.folder else None
+        text = unsealed(file.read_bytes()) if file and file.exists() else None
+        return [Answer(**answer) for answer in json.loads(text)] if text else []
 
     def put(self, number: int, answers: Sequence[Answer]) -> None:
         if self.folder:
             part = self.folder / f"{number}.part"
-            text = json.dumps([asdict(answer) for answer in answers])
-            part.write_text(f"{xxh3_128_hexdigest(text.encode())}\n{text}", encoding="utf-8")
-            part.replace(part.with_suffix(".json"))
+            part.write_bytes(sealed(json.dumps([asdict(answer) for answer in answers]).encode()))
+            part.replace(part.with_suffix(".answers"))
 
 
 class _Writer:

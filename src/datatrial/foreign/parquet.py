@@ -76,9 +76,10 @@ def batches(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None = No
             if (batch := next(decoded, None)) is None:
                 return
             batch.validate(full=True)  # pyarrow takes for text whatever bytes there are
-        if any(_is_too_long(leaf) for column in batch.columns for leaf in _leaves(column)):
+        parts = [part for column in batch.columns for part in _parts(column)]
+        if any(map(_is_too_long, parts)):
             raise DataError(f"{path}: a text in it is longer than {decimal(LONGEST_LINE)}, which no row of texts is")
-        values = sum(map(_values, batch.columns))
+        values = sum(map(len, parts))
         if values > _MOST_VALUES:
             raise DataError(f"{path}: {batch.num_rows} of its rows hold {values:,} values, which no texts do")
         counted.more(max(batch.nbytes, _VALUE * values))
@@ -91,28 +92,20 @@ def _rows_at_a_time(about: pq.FileMetaData) -> int:
     return min(BATCH, max(1, _HELD * rows // max(1, size)))
 
 
-def _leaves(array: pa.Array) -> Iterator[pa.Array]:
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary
-    if not pa.types.is_nested(array.type):
-        yield array
-        return
-    parts = array.flatten()
-    for part in parts if isinstance(parts, list) else [parts]:
-        yield from _leaves(part)
+def _parts(array: pa.Array) -> Iterator[pa.Array]:
+    """An array, and those that its lists and structs are made of."""
+    yield array
+    if pa.types.is_nested(array.type):
+        parts = array.flatten()
+        for part in parts if isinstance(parts, list) else [parts]:
+            yield from _parts(part)
 
 
 def _is_too_long(array: pa.Array) -> bool:
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     if not any(is_kind(array.type) for is_kind in kinds):
         return False
     longest: int = pc.max(pc.binary_length(array)).as_py() or 0
     return longest > LONGEST_LINE
-
-
-def _values(array: pa.Array) -> int:
-    """Values in an array, with those in its lists and structs."""
-    if not pa.types.is_nested(array.type):
-        return len(array)
-    parts = array.flatten()
-    return len(array) + sum(map(_values, parts if isinstance(parts, list) else [parts]))

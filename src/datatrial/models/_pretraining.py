@@ -22,10 +22,9 @@ from transformers import (
     get_cosine_with_min_lr_schedule_with_warmup,
 )
 from transformers.utils.logging import disable_progress_bar
-from xxhash import xxh3_128_digest
 
 from datatrial.errors import DataError, ModelError
-from datatrial.files import settle
+from datatrial.files import sealed, settle, unsealed
 from datatrial.records import Runtime
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 disable_progress_bar()  # of the writing of files; the training's own progress goes to the engine
 
-_DIGEST = 16  # bytes of XXH3-128, at the end of what is saved: disks rot
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 
 # Found to train a model of this size in one pass over two million tokens (AdamW: Loshchilov & Hutter 2019).
@@ -152,9 +150,8 @@ class _Checkpoint:
         """The loss of each step before, after which training goes on; none if it begins."""
         if self.file is None or not self.file.exists():
             return []
-        written = self.file.read_bytes()
-        saved, digest = written[:-_DIGEST], written[-_DIGEST:]
-        if xxh3_128_digest(saved) != digest:
+        saved = unsealed(self.file.read_bytes())
+        if saved is None:
             print("what was saved is damaged: training begins anew", flush=True)
             return []
         state = torch.load(io.BytesIO(saved), map_location=self.device, weights_only=True)
@@ -169,7 +166,7 @@ class _Checkpoint:
         written = self.file.with_suffix(".new")
         state, saved = {name: part.state_dict() for name, part in self.parts.items()}, io.BytesIO()
         torch.save({**state, "history": [astuple(point) for point in history]}, saved)
-        written.write_bytes(saved.getvalue() + xxh3_128_digest(saved.getvalue()))
+        written.write_bytes(sealed(saved.getvalue()))
         settle(written)
         written.replace(self.file)
         self.saved = time.monotonic()

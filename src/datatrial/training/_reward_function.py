@@ -82,14 +82,14 @@ def checked(function: Reward, name: str) -> Reward:
 
     def rewards(completions: Sequence[str], **columns: Any) -> list[float]:
         try:
-            found = function(completions=completions, **columns)
+            given = function(completions=completions, **columns)
+            found = list(given) if isinstance(given, Iterable) else None
         except (Exception, SystemExit) as error:
             line = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(line.filename).name}, line {line.lineno}"
             raise DataError(f"the reward function {name!r} raised {type(error).__name__}: {error} ({where})") from error
-        if not isinstance(found, Iterable):
-            raise DataError(f"the reward function {name!r} gave {found!r}: it should give a number for each answer")
-        found = list(found)
+        if found is None:
+            raise DataError(f"the reward function {name!r} gave {given!r}: it should give a number for each answer")
         if len(found) != len(completions):
             raise DataError(f"the reward function {name!r} gave {len(found)} rewards for {len(completions)} answers")
         if wrong := [value for value in found if not _is_number(value)]:
