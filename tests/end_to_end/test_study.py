@@ -60,13 +60,14 @@ def test_a_step_that_fails_is_named_and_the_other_arms_are_reported(datatrial, t
     rows = tmp_path / "mine.jsonl"
     rows.write_text('{"prompt": "Who?", "completion": "Me."}\n{"prompt": "What?"}\n')
     text = tiny.read_text().replace("seeds: [0, 1]", "seeds: [0]")
+    text = re.sub(r".*(careful\+pairs|group_safety).*\n", "", text).replace("contrasts:\n", "")
     text = text.replace("data:\n", "data:\n  mine: {source: {kind: json_file, path: mine.jsonl}}\n", 1)
     tiny.write_text(text.replace("arms:\n", "arms:\n  mine: [{sft: mine}]\n", 1))
     done = datatrial("run", tiny, "--jobs", 1, expect=1)
     assert "mine.jsonl" in done.stderr
     assert "line 2" in done.stderr
     assert "completion" in done.stderr
-    assert "careful+pairs" in done.stdout  # the rest finished
+    assert re.search(r"science \(acc\) .*\d+\.\d \(-?\d+\.\d\)", done.stdout)  # careful was compared with base
     assert "failed: data mine" in datatrial("status", tiny).stdout
     rows.write_text('{"prompt": "Who?", "completion": "Me."}\n' * 30)
     datatrial("run", tiny, "--jobs", 1)

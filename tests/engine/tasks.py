@@ -255,5 +255,5 @@ class FailsElsewhere(Sft):
 
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         if os.environ["RANK"] == "1":
-            raise ModelError("the second machine is out of order")
+            raise ModelError("the second process is out of order")
         time.sleep(600)

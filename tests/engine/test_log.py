@@ -84,6 +84,22 @@ def test_what_is_appended_all_the_while_stays_in_order(tmp_path, monkeypatch):
     assert log.stat().st_size <= MOST
 
 
+def test_what_is_appended_while_a_log_is_shortened_stays(tmp_path, monkeypatch):
+    log, size, words = tmp_path / "log", module._size, iter(range(20))
+    log.write_bytes(b"x" * 2 * MOST)
+
+    def said_meanwhile(file):
+        for word in words:
+            with log.open("ab") as other:
+                other.write(b"\nword %d" % word)
+            break
+        return size(file)
+
+    monkeypatch.setattr(module, "_size", said_meanwhile)
+    shorten(log)
+    assert log.read_bytes().endswith(b"".join(b"\nword %d" % word for word in range(20)))
+
+
 def test_a_log_that_cannot_be_written_fails_the_step_and_leaves_no_file_open(tmp_path):
     store, step = Store(tmp_path / "store"), Step(Write("x"))
     store.open()

@@ -302,4 +302,4 @@ def test_what_goes_wrong_on_another_machine_ends_the_stage(cluster, store, base,
     data = tiny.demonstrations(tmp_path / "data")
     inputs = {name: Step(Given(folder=folder)) for name, folder in (("policy", base), ("data", data))}
     step = Step(FailsElsewhere(), inputs, resources=Resources(launch=Launch(2, num_machines=2)))
-    assert go(store, step).outcome.failed[step.digest] == "the second machine is out of order"
+    assert go(store, step).outcome.failed[step.digest] == "the second process is out of order"

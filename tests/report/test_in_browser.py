@@ -378,8 +378,7 @@ def test_no_screen_scrolls_sideways_and_every_figure_is_seen(
                 assert min(box["width"], box["height"]) > 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", PHONE), ("dark", DESK)], ids=["phone", "desk"])
 def test_axe_finds_nothing_serious(
     browser: "Browser", finished: tuple[Fiction, Path], scheme: str, size: dict[str, int]
 ) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from datatrial import resources
-from datatrial.errors import DivergedError, ModelError
+from datatrial.errors import ModelError
 from datatrial.records import Launch, ModelRef, Runtime
 from datatrial.resources import Fsdp, Launching
 from datatrial.training import _launch, _parts
@@ -23,6 +23,7 @@ from datatrial.training._checkpoints import latest
 from datatrial.training._sharded import refuse_lone_head, sharding
 from datatrial.training.sft import Sft
 from tests import tiny
+from tests.engine.tasks import FailsElsewhere
 from tests.training.every_step import SavedEveryStep
 
 SETTINGS: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 4, "max_length": 64, "held_out": 0.25, "epochs": 2}
@@ -148,12 +149,9 @@ def test_what_would_train_otherwise_than_one_process_is_refused() -> None:
         sharding(Launch(2, deepspeed={}), ModelRef("weights", dtype="bfloat16"))
 
 
-@pytest.mark.slow
-def test_what_goes_wrong_in_a_process_is_said(base: Path, tmp_path: Path) -> None:
-    stage = Sft.model_validate({**SETTINGS, "learning_rate": 1e30})
-    data = tiny.demonstrations(tmp_path / "data")
-    with pytest.raises(DivergedError, match="the loss is no number at step"):
-        in_two(stage, tmp_path / "a" / "two", tmp_path / "s", policy=base, data=data)
+def test_what_goes_wrong_in_a_process_is_said_and_ends_the_others(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the second process is out of order"):
+        in_two(FailsElsewhere(), tmp_path / "a" / "two", tmp_path / "s")
 
 
 def test_every_process_has_as_many_parts_where_there_are_enough_rows() -> None:

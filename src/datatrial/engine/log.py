@@ -11,7 +11,7 @@ from pathlib import Path
 MOST = 8 * 2**20  # bytes; a log that grows beyond them loses its middle
 FIRST, LAST = 2**20, 3 * 2**20  # bytes of the beginning and of the end that stay
 LOOK_SECONDS = 0.2
-_ROUNDS = 3  # of copying the end: what comes meanwhile is copied in the next
+_ROUNDS = 100  # of copying the end: what comes meanwhile is copied in the next; some print as fast as this copies
 _NOTE = "\n... {:15} bytes were left out here: logs are kept short ...\n"
 _NOTED = re.compile(re.escape(_NOTE).replace(r"\{:15\}", r" *(\d{1,15})").encode())
 
@@ -49,11 +49,15 @@ def shorten(log: Path) -> None:
         first = noted.start() if noted else max(beginning.rfind(b"\n", 0, FIRST), 0) or FIRST
         already = int(noted[1]) - len(noted[0]) if noted else 0
         room = len(_NOTE.format(0))
-        read, end = 0, first + room
+        read = end = 0
         for _ in range(_ROUNDS):
-            start = max(read, _size(file) - LAST)
+            if (size := _size(file)) == read:
+                break
+            if not first + room <= end <= MOST - LAST:  # to begin with; and where much came since
+                read, end = 0, first + room
+            start = max(read, size - LAST)
             file.seek(start)
-            last = file.read(LAST)  # not all there is: others may write as fast as this reads
+            last = file.read(LAST)
             line = last.find(b"\n") + 1 if start > read else 0
             file.seek(end)
             end += file.write(last[line:])

@@ -138,21 +138,29 @@ def name_points(
     dots = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in axes.transData.transform(points)]
     taken = [Bbox(axes.transData.transform(ends)).padded(2) for ends in lines]
     for number in sorted(range(len(points)), key=lambda n: points[n]):
-        tried = []
-        for order, (dx, dy, side) in enumerate(NAME_PLACES):
-            name = axes.annotate(
-                visible(names[number]), points[number], (dx, dy), textcoords="offset points", fontsize=7, color=MUTED,
-                ha=side, va="center", annotation_clip=False,
-            )  # fmt: skip
-            box = name.get_window_extent()
-            others = [*taken, *(dot for n, dot in enumerate(dots) if n != number)]
-            covered = sum(o.width * o.height for other in others if (o := Bbox.intersection(box, other)))
-            outside = 0 if axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 else 1e6
-            tried.append((covered + outside, order, name, box))
-        tried.sort(key=lambda place: place[:2])
-        taken.append(tried[0][3])
-        for _, _, name, _ in tried[1:]:
-            name.remove()
+        name = axes.annotate(
+            visible(names[number]), points[number], (0, 0), textcoords="offset points", fontsize=7, color=MUTED,
+            va="center", annotation_clip=False,
+        )  # fmt: skip
+        others = [dot for n, dot in enumerate(dots) if n != number]
+        taken.append(_placed(name, [*taken, *others], axes.bbox.x0, figure.bbox.x1))
+
+
+def _placed(name: Any, others: Sequence[Any], left: float, right: float) -> Any:
+    """Put a name where it covers the least of others, best nothing, and say where it is."""
+    from matplotlib.transforms import Bbox
+
+    def box(place: tuple[float, float, str]) -> Any:
+        name.set(position=place[:2], horizontalalignment=place[2])
+        return name.get_window_extent()
+
+    def covered(place: tuple[float, float, str]) -> float:
+        here = box(place)
+        outside = 0.0 if left <= here.x0 and here.x1 <= right else 1e6
+        return outside + sum(o.width * o.height for other in others if (o := Bbox.intersection(here, other)))
+
+    free = next((place for place in NAME_PLACES if not covered(place)), None)
+    return box(free or min(NAME_PLACES, key=covered))
 
 
 def _root(values: Any) -> Any:
