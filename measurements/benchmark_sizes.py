@@ -108,9 +108,11 @@ def sentences(path: Path) -> dict[str, Any]:
         weights = [sum(1 / (len(groups) * counts[kind][g]) for g in _groups(row)) for row in of]
         mean[kind] = round(1 / math.fsum(w * w for w in weights))
     lengths = [len(row["text"]) for row in rows]
+    trie = Trie.of([Request([], [*map(ord, row["text"])]) for row in rows], max(lengths))
     return {
         "items": len(rows),
         "context": round(fmean(lengths), 1),
+        "distinct": round(trie.distinct / len(rows), 1),
         "longest": round(fmean(sorted(lengths)[-WINDOW:]), 0),
         "spread": round(pstdev(lengths), 1),
         "groups": {g: {kind: counts[kind][g] for kind in kinds} for g in groups},

@@ -1,14 +1,19 @@
 """A data set: a source and the curation ops applied to it, in order."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from datatrial.component import Component, numbered, of_number
 from datatrial.curation._base import CurationOp
 from datatrial.errors import DataError
 from datatrial.records import Needs, PartOfStudy, Runtime
 from datatrial.sources._base import Source
+
+if TYPE_CHECKING:
+    from datatrial.tables import Table
+    from datatrial.text.rows import Part
 
 
 class DataSet(Component):
@@ -43,4 +48,15 @@ class DataSet(Component):
             reasons = "; ".join(f"{d.rows} rows: {d.reason}" for d in table.card.drops)
             origin = table.card.source.origin or self.source.kind
             raise DataError(f"no rows are left of {origin}" + (f" ({reasons})" * bool(reasons)))
-        table.write(out)
+        _measured(table).write(out)
+
+
+def _measured(table: "Table") -> "Table":
+    """The same with the mean lengths of its texts on its card, for whoever plans what is done with it."""
+    from datatrial.text.rows import text_expr
+
+    def mean(of: "Part") -> float:
+        return float(table.values(text_expr(table.card.form, of).str.len_chars()).sum()) / table.height
+
+    prompt = mean("prompt") if table.card.form in ("demonstrations", "comparisons") else None
+    return replace(table, card=replace(table.card, characters=mean("row"), prompt_characters=prompt))

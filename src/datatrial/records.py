@@ -106,6 +106,8 @@ class DataCard:
     drops: list[Drop] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what curation did besides dropping rows
     source: SourceFacts = field(default_factory=SourceFacts)
+    characters: float | None = None  # mean of a row's text, once it is written
+    prompt_characters: float | None = None  # of them, those of its prompt
 
 
 @dataclass(frozen=True)

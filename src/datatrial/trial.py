@@ -1,6 +1,6 @@
 """Run a study: resolve what it reads, build every step that the store lacks, then summarize what finished."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -61,7 +61,11 @@ class Trial:
     @cached_property
     def time_left(self) -> TimeLeft:
         """The time that is left, while it runs."""
-        return TimeLeft(self.steps, self.store, self.slots, self.times.warm, self.times.absolute)
+
+        def anew() -> Mapping[str, float | None]:
+            return _expected(self.plan, self.store, self.place).warm
+
+        return TimeLeft(self.steps, self.store, self.slots, self.times.warm, self.times.absolute, anew)
 
     @property
     def about(self) -> About:

@@ -3,7 +3,7 @@
 import heapq
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from datatrial.engine.store import Store
 SHARE = 0.05  # of a step, from which on its own pace counts more than that of its kind
 RECORDS = 20  # of each kind, that are asked what such steps took in earlier runs
 LATE = 0.25  # of the time that a step has said nothing: at least so long it goes on to
-SELDOM = 100.0  # times of what it takes to reckon the time left, after which that is done anew
+SELDOM = 100.0  # times of what it takes to reckon something, after which that is done anew
 
 
 @dataclass
@@ -56,11 +56,30 @@ def _rest(expected: float, silent: float) -> float:
     return max(expected - silent, LATE * silent)
 
 
+@dataclass
+class _Seldom:
+    """Around what takes time: it is due again after `SELDOM` times as long."""
+
+    ended: float = 0.0
+    took: float = 0.0
+
+    def due(self, now: float) -> bool:
+        return now - self.ended >= SELDOM * self.took
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = time.monotonic()
+        self.took = self.ended - self.began
+
+
 class TimeLeft:
     """The time that is left of a run, which is told of each event.
 
     expected: seconds that a step should take, by digest, as far as that is known.
     absolute: whether they are seconds of the run's own device; if not, how fast that is must be seen first.
+    anew: what is expected by what was made since, such as data sets; asked seldom where it takes long.
     """
 
     def __init__(
@@ -70,14 +89,17 @@ class TimeLeft:
         slots: int,
         expected: Mapping[str, float | None] | None = None,
         absolute: bool = True,
+        anew: Callable[[], Mapping[str, float | None]] | None = None,
     ):
-        self.slots = slots
+        self.slots, self.absolute, self.anew = slots, absolute, anew
         self.paces = Paces(steps, expected or {}, absolute)
+        self.took: list[tuple[Step, float, bool]] = []  # steps that are done, their seconds, whether in an earlier run
         self.steps = {step.digest: step for step in steps}  # each after its inputs
         self.to_do = {step.digest: step for step in steps if not store.has(step)}
         self.running: dict[str, _Running] = {}
         self._learn([step for step in steps if step.digest not in self.to_do], store)
-        self.reckoned, self.cost = 0.0, 0.0  # when the time left was reckoned last, and what that took
+        self.outdated = False  # what is expected: more was made
+        self.expecting, self.reckoning = _Seldom(), _Seldom()
         self.last: float | None = None
         self.at_hand: float | None = None  # seconds until the running steps are done, as of then
 
@@ -88,7 +110,11 @@ class TimeLeft:
             if asked[step.task.kind] < RECORDS:
                 asked[step.task.kind] += 1
                 with suppress(OSError, ValueError, KeyError):  # a damaged record: a run will say so
-                    self.paces.took(step, store.record(step)["seconds"], before=True)
+                    self._note(step, store.record(step)["seconds"], before=True)
+
+    def _note(self, step: Step, seconds: float, before: bool = False) -> None:
+        self.took.append((step, seconds, before))
+        self.paces.took(step, seconds, before)
 
     def __call__(self, event: Event, step: Step) -> None:
         digest, now = event.digest, time.monotonic()
@@ -102,16 +128,24 @@ class TimeLeft:
             self.to_do.pop(digest, None)
             ran = self.running.pop(digest, None)
             if ran and event.change == "done":
-                self.paces.took(ran.step, now - ran.since)
+                self._note(ran.step, now - ran.since)
+                self.outdated = True
 
     def seconds(self) -> float | None:
         """Seconds left; None while nothing can be said. It is asked often, and reckons seldom where there is much."""
-        began = time.monotonic()
-        if began - self.reckoned >= SELDOM * self.cost:
-            self.last = self._reckon(began)
-            self.reckoned = time.monotonic()
-            self.cost = self.reckoned - began
-        return None if self.last is None else max(self.last - (began - self.reckoned), 0.0)
+        now = time.monotonic()
+        if self.outdated and self.anew and self.expecting.due(now):
+            with self.expecting:
+                self._expect(self.anew())
+        if self.reckoning.due(now):
+            with self.reckoning:
+                self.last = self._reckon(now)
+        return None if self.last is None else max(self.last - (now - self.reckoning.ended), 0.0)
+
+    def _expect(self, expected: Mapping[str, float | None]) -> None:
+        self.paces, self.outdated = Paces(list(self.steps.values()), expected, self.absolute), False
+        for step, seconds, before in self.took:
+            self.paces.took(step, seconds, before)
 
     def _reckon(self, now: float) -> float | None:
         expected = self.paces.expected

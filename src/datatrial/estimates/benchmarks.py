@@ -174,7 +174,7 @@ def _sentences(size: DataSize, row: Mapping[str, Any], whole: bool) -> TaskSize:
     items = size.rows if size.rows is not None else row.get("items")
     context = row.get("context") if whole or size.characters is None else size.characters
     longest = row.get("longest") or (3 * context if context else None)
-    return TaskSize(items, 1.0, 0.0, context or 0.0, context, longest)
+    return TaskSize(items, 1.0, 0.0, context or 0.0, row.get("distinct") if whole else context, longest)
 
 
 def _mean_of(groups: Mapping[str, tuple[float, float]], items: float | None) -> tuple[float, float] | None:

@@ -17,8 +17,8 @@ from datatrial.externals import LocalExternal
 from datatrial.records import read_json
 from datatrial.regular_files import opened
 
-PROMPT_SHARE = 0.5  # of a comparison's characters that are its prompt: 0.54 in HH-RLHF (harmless-base)
-CHOSEN_SHARE = PROMPT_SHARE + (1 - PROMPT_SHARE) / 2  # of a comparison, what is left with the chosen answer alone
+# Of a row's characters, those of its prompt: 0.54 in HH-RLHF (harmless-base), 0.09 in LIMA.
+_PROMPT_OF_COMPARISONS, _PROMPT_OF_OTHERS = 0.5, 0.2
 _LARGEST_PLAIN, _LARGEST_PACKED = 64 * 2**20, 4 * 2**20  # bytes of files whose lines are worth counting
 _QUOTED = 0.95  # share of a JSON line that is text
 
@@ -30,6 +30,19 @@ class DataSize(Expected):
     source: str = "unknown"
     tokens: float | None = None  # mean of a row by the study's tokenizer, where an audit counted them
     form: str | None = None
+    prompt_characters: float | None = None  # of a row, where they were counted
+
+    @property
+    def prompt_share(self) -> float:
+        """Of a row, what is its prompt."""
+        if self.prompt_characters is not None and self.characters:
+            return self.prompt_characters / self.characters
+        return _PROMPT_OF_COMPARISONS if self.form == "comparisons" else _PROMPT_OF_OTHERS
+
+    @property
+    def chosen_share(self) -> float:
+        """Of a row, what is left of it with the chosen answer alone, where there are two."""
+        return (1 + self.prompt_share) / 2 if self.form == "comparisons" else 1.0
 
     @property
     def total(self) -> float | None:
@@ -52,8 +65,9 @@ def data_size(step: Step, store: Store, audit: Step | None = None) -> DataSize:
         return _before(task, step, store)
     card = read_json(store.path(step) / "card.json")
     stated = (card.get("source") or {}).get("characters") or task.source.facts.characters
-    characters = stated or _before(task, step, store).characters
-    return DataSize(card["rows"], "", characters, "its result", _audited(audit, store), card["form"])
+    characters = card.get("characters") or stated or _before(task, step, store).characters
+    prompt = card.get("prompt_characters")
+    return DataSize(card["rows"], "", characters, "its result", _audited(audit, store), card["form"], prompt)
 
 
 def _before(task: DataSet, step: Step, store: Store) -> DataSize:

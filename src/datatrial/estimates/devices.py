@@ -30,7 +30,7 @@ class Device:
     peak: Mapping[str, float]
     utilization: Mapping[Use, float]  # share of the peak that matrix products are assumed to reach
     layer_seconds: float  # to enter a layer once, however little it has to do
-    request_seconds: float  # of a benchmark's request outside of the model
+    request_seconds: float  # of a request of lm-eval's outside of the model
     start_seconds: Mapping[Use, float]  # of a step, before and after the model works
     base_memory: float  # bytes that the libraries take
     source: str

@@ -11,7 +11,7 @@ from datatrial.engine.step import External, Step
 from datatrial.engine.store import Store
 from datatrial.estimates.benchmarks import BenchmarkSize, benchmark_size, title_of, workload_of
 from datatrial.estimates.cost import cost
-from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize, data_size
+from datatrial.estimates.data import DataSize, data_size
 from datatrial.estimates.devices import Device
 from datatrial.estimates.policies import Policy, cached, policy_of
 from datatrial.estimates.scoring import answering_estimate, scoring_estimate
@@ -188,8 +188,9 @@ class Estimates:
         corpus = [self.data(part) for part in step.inputs.values()]
         characters: float | None = 0.0
         for size in corpus:  # of comparisons the chosen answers are read
-            share = CHOSEN_SHARE if size.form == "comparisons" else 1.0
-            characters = None if size.total is None or characters is None else characters + share * size.total
+            characters = (
+                None if size.total is None or characters is None else characters + size.chosen_share * size.total
+            )
         found = from_scratch_estimate(task, policy, characters, self.device)
         return StepEstimate(
             "model",
@@ -250,11 +251,12 @@ class Estimates:
         if answered := work.asks == "prompts":
             data = step.inputs.get("data")
             row = self.data(data).tokens_of_a_row(policy.characters_per_token) if data else None
-            prompt = None if row is None else row * PROMPT_SHARE
+            prompt = None if row is None or data is None else row * self.data(data).prompt_share
             found = answering_estimate(size, policy, self.device, work, prompt)
         else:
             found = scoring_estimate(size, policy, self.device)
-        around = (found.requests or 0.0) * self.device.request_seconds if self.device else 0.0
+        by_lm_eval = found.requests or 0.0 if work.asks == "choices" else 0.0
+        around = by_lm_eval * self.device.request_seconds if self.device else 0.0
         return StepEstimate(
             "scoring",
             bound="at most" if answered else "",

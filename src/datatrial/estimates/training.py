@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from datatrial.estimates.compute import Rows, Work, forward, pretraining, training, training_all
-from datatrial.estimates.data import CHOSEN_SHARE, PROMPT_SHARE, DataSize
+from datatrial.estimates.data import DataSize
 from datatrial.estimates.devices import Device
 from datatrial.estimates.lengths import Lengths
 from datatrial.estimates.policies import Policy
@@ -39,7 +39,9 @@ MARKS = 20  # characters that the prompt format puts around a turn and its answe
 ENDS = 2  # tokens that begin and end a text
 _ROW = 512  # tokens of a row, where no text is longer
 _UNKNOWN_MEMORY = 80e9  # bytes
-_ANSWER_SHARE = 0.8  # of a demonstration's tokens that are its answer: 0.91 in LIMA
+# Bytes that TRL's head moves for each logit, besides those of a loss, where it has no kernel: one operation after the
+# other, for the log-probability, the entropy and whether it is the largest. So many were measured in SFT's steps.
+_HEAD_ON_CPU = 200
 
 
 @dataclass(frozen=True)
@@ -134,16 +136,14 @@ def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | Non
         return None
     longest, around = _longest(stage, policy), MARKS / policy.characters_per_token + ENDS
     if isinstance(stage, Grpo):
-        asked = PROMPT_SHARE if data.form == "comparisons" else 1 - _ANSWER_SHARE
-        return _written(stage, Lengths(max(1.0, row * asked + around)), longest)
+        return _written(stage, Lengths(max(1.0, row * data.prompt_share + around)), longest)
     if not isinstance(stage, ComparisonStage):
-        compared = data.form == "comparisons"  # of which SFT learns the chosen answers
-        lengths = Lengths(row * (CHOSEN_SHARE if compared else 1.0) + around)
+        lengths = Lengths(row * data.chosen_share + around)  # of comparisons SFT learns the chosen answers
         cut = lengths.mean if stage.packs else lengths.cut(longest)
-        answers = (CHOSEN_SHARE - PROMPT_SHARE) / CHOSEN_SHARE if compared else _ANSWER_SHARE
+        answers = 1 - data.prompt_share / data.chosen_share
         return _Sequences(lengths, 1, cut, cut * (1.0 if stage.learns_prompts else answers), cut)
-    prompt = Lengths(max(1.0, row * PROMPT_SHARE + around)).cut(stage.max_prompt_length)
-    lengths = Lengths(prompt + row * (1 - PROMPT_SHARE) / 2)
+    prompt = Lengths(max(1.0, row * data.prompt_share + around)).cut(stage.max_prompt_length)
+    lengths = Lengths(prompt + row * (1 - data.prompt_share) / 2)
     cut = lengths.cut(longest)
     answers = 2 * cut * (1 - prompt / lengths.mean)
     if stage.texts == 1:
@@ -218,6 +218,8 @@ class _Run:
             once = training(self.shape, batch, self.width, self.parameters, checkpointing=again)
         else:
             once = training_all(self.shape, batch, self.width, checkpointing=again)
+        if self.stage.learns_tokens and not self.on_gpu:
+            once = once + Work(moved=_HEAD_ON_CPU * self.shape.vocabulary * batch.scored)
         return once * (rows / per_step) + Work(moved=self.parameters * 4 * 7 * steps)
 
     def reference(self, example: _Sequences, examples: float) -> Work:
