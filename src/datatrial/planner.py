@@ -107,7 +107,8 @@ class _Planner:
         if isinstance(task, Stage | Candidate | Tuned):
             stage = task if isinstance(task, Stage) else task.stage
             launch = self.study.launch.of_stage if stage.goes_in_parts else None
-            return replace(declared.training.of_step(runs_model=True), launch=launch, checkpoint_every=every)
+            own = declared.training.of_step(runs_model=True)
+            return replace(own, launch=launch, checkpoint_every=every, counts="training steps")
         if isinstance(task, FromScratch | ReferenceLogProbs):
             return replace(declared.training.of_step(runs_model=True), checkpoint_every=every)
         ranks = any(part.what == "reward_model" for part in task.reads().values())

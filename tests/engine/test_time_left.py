@@ -129,6 +129,34 @@ def test_the_first_of_many_parts_says_little_of_all(store, now):
     assert left.seconds() < 40
 
 
+def test_what_is_expected_is_asked_anew_when_more_was_made(store, now):
+    data, stages = step("data"), [step(str(n), "sft") for n in range(2)]
+    told = {data.digest: 10.0} | {stage.digest: 100.0 for stage in stages}
+    left = TimeLeft([data, *stages], store, 1, told, anew=lambda: told)
+    assert left.seconds() == pytest.approx(210)
+    told = {data.digest: 10.0} | {stage.digest: 300.0 for stage in stages}  # the rows are longer than was thought
+    assert left.seconds() == pytest.approx(210)  # which nobody knows yet
+    did(left, now, data, 10)
+    assert left.seconds() == pytest.approx(600)
+    did(left, now, stages[0], 600)
+    assert 300 < left.seconds() < 600  # what it took is not forgotten
+    assert left.paces.now["sft"].took == 600
+
+
+def test_what_is_counted_before_the_main_thing_tells_no_pace(store, now):
+    stages = [step(name, "dpo", Resources(counts="training steps")) for name in ("one", "two")]
+    left = TimeLeft(stages, store, 1, {stage.digest: 1000.0 for stage in stages})
+    tell(left, stages[0], "started")
+    for share in (0.0, 0.5, 1.0):  # what the reference says takes 20 of its seconds
+        left(Event("progress", stages[0].digest, "tokens", share * 1000, 1000), stages[0])
+        now.time += 10
+    assert left.seconds() == pytest.approx(1970)
+    for share in (0.1, 0.2):
+        left(Event("progress", stages[0].digest, "training steps", share * 100, 100), stages[0])
+        now.time += 200
+    assert left.seconds() == pytest.approx(2000 * 0.7 + 2000, rel=0.2)
+
+
 def test_the_pace_of_a_device_that_nobody_knows_is_seen_first(store, now):
     data, stage, further = step("data"), step("sft", "sft", MODEL), step("sft 2", "sft", MODEL)
     expected = {data.digest: 1.0, stage.digest: 100.0, further.digest: 300.0}

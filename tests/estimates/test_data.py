@@ -114,6 +114,22 @@ def test_what_was_made_goes_before_what_is_published(tmp_path: Path) -> None:
     assert (data_size(step, store).rows, data_size(step, store).source) == (7, "its result")
 
 
+def test_lengths_are_counted_when_rows_are_made_and_go_before_what_is_known_of_the_source(tmp_path: Path) -> None:
+    row = {"prompt": "How many?", "chosen": "Plenty, as ever.", "rejected": "Few."}
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n" * 50)
+    file, store = tmp_path / "rows.jsonl", Store(tmp_path / "store")
+    task = DataSet.model_validate({"source": {"kind": "json_file", "path": str(file)}})
+    step = Step(task, {}, {"path": LocalExternal(file, "digest")})
+    assert data_size(step, store).prompt_share == 0.2  # nobody knows what a file holds
+    store.open()
+    store.build(store.work(step), Runtime())
+    found = data_size(step, store)
+    assert (found.rows, found.form) == (50, "comparisons")
+    assert found.characters == sum(map(len, row.values())) + 2 * len("\n\n")
+    assert found.prompt_share == pytest.approx(len("How many?") / found.characters)
+    assert found.chosen_share == (1 + found.prompt_share) / 2
+
+
 def test_an_audit_tells_the_tokens_of_a_row(tmp_path: Path) -> None:
     store, audit = Store(tmp_path / "store"), lima({"kind": "sample", "n": 7})  # any step with a result
     for step in (lima(), audit):

@@ -72,6 +72,14 @@ def test_dpo_adds_a_reference_and_a_second_answer() -> None:
     assert 1 < dpo.tokens / sft.tokens < 2  # the prompt twice, each answer once
 
 
+def test_a_head_without_a_kernel_moves_more_for_each_logit() -> None:
+    settings = {"budget": {"steps": 10}, "packing": True, "loss": "all_tokens", "held_out": 0.0}
+    with_kernel, without = (estimate("sft", ORCA, device_of(name), **settings) for name in ("h200", "cpu"))
+    assert with_kernel.work and without.work and without.tokens
+    assert without.work.flops == with_kernel.work.flops
+    assert without.work.moved - with_kernel.work.moved == pytest.approx(200 * 32_000 * without.tokens)
+
+
 def test_a_prompt_can_be_cut_from_its_start() -> None:
     long = DataSize(1000, "", 8000)
     whole, cut = (estimate("dpo", long, max_length=1024, max_prompt_length=n).tokens for n in (None, 128))

@@ -121,7 +121,8 @@ class TimeLeft:
         if event.change in ("started", "retried") and digest in self.to_do:
             self.running[digest] = _Running(self.to_do[digest], now)
         elif event.change == "progress" and event.total and digest in self.running:
-            self.running[digest].tell(event.done / event.total, now)
+            if step.resources.counts in ("", event.message):
+                self.running[digest].tell(event.done / event.total, now)
         elif event.change == "damaged":  # so it is to be done, after all
             self.to_do = {other: one for other, one in self.steps.items() if other in self.to_do or other == digest}
         elif event.change in ("cached", "done", "failed", "skipped"):

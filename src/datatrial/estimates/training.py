@@ -71,7 +71,8 @@ class _Sequences:
 
 def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device | None) -> Trained:
     """A stage on a data set of this size, as it goes through such a device: in parts, without padding."""
-    data = replace(data, rows=None if data.rows is None else data.rows * stage.examples_of_a_row)
+    rows = None if data.rows is None else data.rows * stage.examples_of_a_row
+    data = replace(data, rows=rows, form=data.form or stage.forms[0])
     train = None if data.rows is None else max(1.0, data.rows - stage.held_out_of(data.rows))
     found = _sequences(stage, policy, data)
     parameters = parameters_trained(stage, policy.shape) if policy.shape else None
