@@ -40,7 +40,7 @@ ENDS = 2  # tokens that begin and end a text
 _ROW = 512  # tokens of a row, where no text is longer
 _UNKNOWN_MEMORY = 80e9  # bytes
 # Bytes that TRL's head moves for each logit, besides those of a loss, where it has no kernel: one operation after the
-# other, for the log-probability, the entropy and whether it is the largest. So many were measured in SFT's steps.
+# other, for the log-probability, the entropy and whether it is the largest. Set by SFT in studies/paper_small.yaml.
 _HEAD_ON_CPU = 200
 
 
