@@ -2,6 +2,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from datatrial.curation.flip_labels import FlipLabels
@@ -30,6 +31,23 @@ def test_the_source_is_read_and_curated_in_order(tmp_path: Path) -> None:
     table = made(data, file, tmp_path / "out")
     assert table.rows.height == table.card.rows == 2
     assert [drop.rows for drop in table.card.drops] == [5, 3]
+
+
+def test_its_card_has_the_mean_lengths_of_its_texts(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Plenty, as ever."}]
+    for rows, characters, prompt in (
+        (({"text": "four"}, {"text": "ninety"}), 5, None),
+        (({"messages": [*turns, *turns]},), 2 * 25 + 3 * 2, 2 * 9 + 16 + 2 * 2),
+    ):
+        file = written(tmp_path / f"{characters}.jsonl", *rows)
+        card = made(DataSet(source=JsonFile(path=file)), file, tmp_path / str(characters)).card
+        assert (card.characters, card.prompt_characters) == (characters, prompt)
+
+
+def test_lengths_of_more_than_four_gigabytes_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Table, "values", lambda *_: pl.Series([2**32 - 1] * 2, dtype=pl.UInt32))
+    file = written(tmp_path / "rows.jsonl", {"text": "a"}, {"text": "b"})
+    assert made(DataSet(source=JsonFile(path=file)), file, tmp_path / "out").card.characters == 2**32 - 1
 
 
 def test_progress_tells_of_each_op(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ resources:
 def test_each_step_has_the_resources_of_its_kind_of_work(study):
     made = plan(study, overrides=["resources.training.memory=24GB", "resources.scoring.custom={a100: 2}"])
     run = next(run for run in made.runs if run.arm == "mine")
-    assert run.policy.resources == Resources(gpus=None, memory=24 * 10**9, counts="training steps")
+    assert run.policy.resources == Resources(gpus=None, memory=24 * 10**9)
     assert run.scores["exam"].resources == Resources(gpus=None, custom={"a100": 2})
     assert run.drift
     assert run.drift.resources == run.scores["exam"].resources
@@ -329,7 +329,7 @@ def test_a_copy_of_a_candidate_takes_no_gpu(study):
     use = ["training.sft.tune={learning_rate: [1e-4, 1e-3]}", "launch.num_processes=2", "resources.training.gpus=1"]
     runs = {run.seed: run.policy for run in plan(study, overrides=use).runs if run.arm == "mine"}
     assert runs[0].resources == Resources(gpus=0)
-    trains = Resources(gpus=1, launch=Launch(2), counts="training steps")
+    trains = Resources(gpus=1, launch=Launch(2))
     assert runs[1].resources == runs[0].inputs["candidate-0"].resources == trains
 
 

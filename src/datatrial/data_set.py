@@ -53,10 +53,13 @@ class DataSet(Component):
 
 def _measured(table: "Table") -> "Table":
     """The same with the mean lengths of its texts on its card, for whoever plans what is done with it."""
+    import polars as pl
+
     from datatrial.text.rows import text_expr
 
     def mean(of: "Part") -> float:
-        return float(table.values(text_expr(table.card.form, of).str.len_chars()).sum()) / table.height
+        lengths = table.values(text_expr(table.card.form, of).str.len_chars())
+        return int(lengths.cast(pl.Int64).sum()) / table.height  # in 32 bits, their sum would begin anew at 4 GB
 
     prompt = mean("prompt") if table.card.form in ("demonstrations", "comparisons") else None
     return replace(table, card=replace(table.card, characters=mean("row"), prompt_characters=prompt))

@@ -21,7 +21,7 @@ from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.report.wording import settings_said
 from datatrial.steps import ArmRun, Plan, RewardModelRun, Stages
 from datatrial.study import ArmStage, Study
-from datatrial.training._base import Stage
+from datatrial.training._base import TRAINING_STEPS, Stage
 from datatrial.tuning.candidate import Candidate
 from datatrial.tuning.tuned import CANDIDATE, Tuned
 from datatrial.variants import written_out
@@ -98,7 +98,8 @@ class _Planner:
         except DatatrialError as error:
             raise StudyError([Problem(label, str(error))]) from error
         read = {**dict(self._parts(task)), **(inputs or {})}
-        return Step(task, read, externals, label, self._resources(task))  # type: ignore[arg-type]
+        counts = TRAINING_STEPS if isinstance(task, Stage | Candidate | Tuned) else ""
+        return Step(task, read, externals, label, self._resources(task), counts)  # type: ignore[arg-type]
 
     def _resources(self, task: Component) -> Resources:
         declared, every = self.study.resources, self.study.checkpoints.of_stage
@@ -107,8 +108,7 @@ class _Planner:
         if isinstance(task, Stage | Candidate | Tuned):
             stage = task if isinstance(task, Stage) else task.stage
             launch = self.study.launch.of_stage if stage.goes_in_parts else None
-            own = declared.training.of_step(runs_model=True)
-            return replace(own, launch=launch, checkpoint_every=every, counts="training steps")
+            return replace(declared.training.of_step(runs_model=True), launch=launch, checkpoint_every=every)
         if isinstance(task, FromScratch | ReferenceLogProbs):
             return replace(declared.training.of_step(runs_model=True), checkpoint_every=every)
         ranks = any(part.what == "reward_model" for part in task.reads().values())

@@ -316,7 +316,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a step takes of a cluster while it runs, and how it tells of it. Never part of what its result is."""
+    """What a step takes of a cluster while it runs. Never part of what its result is."""
 
     gpus: float | None = 0.0  # 0–1: a step uses one GPU, or shares one; None: one, where the cluster has any
     cpus: float = 1.0
@@ -324,7 +324,6 @@ class Resources:
     custom: Mapping[str, float] = field(default_factory=dict)  # by the names that the cluster gives them
     launch: Launch | None = None  # of a training step, in several processes
     checkpoint_every: CheckpointEvery = CheckpointEvery()  # of a training step
-    counts: str = ""  # what its progress counts for most of its time, where it counts other things before
 
 
 def read_json(path: Path) -> Any:

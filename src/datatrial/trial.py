@@ -12,7 +12,7 @@ from datatrial.engine.live import About
 from datatrial.engine.local import Here
 from datatrial.engine.presence import registered
 from datatrial.engine.ray import OnRay
-from datatrial.engine.remote import store_at
+from datatrial.engine.remote import RemoteStore, store_at
 from datatrial.engine.schedule import Event, Listener, Outcome, all_of
 from datatrial.engine.step import Step, upstream_first
 from datatrial.engine.store import Store
@@ -65,7 +65,9 @@ class Trial:
         def anew() -> Mapping[str, float | None]:
             return _expected(self.plan, self.store, self.place).warm
 
-        return TimeLeft(self.steps, self.store, self.slots, self.times.warm, self.times.absolute, anew)
+        far = isinstance(self.store, RemoteStore)  # to look at what was made would fetch it
+        expected = self.times.warm, self.times.absolute
+        return TimeLeft(self.steps, self.store, self.slots, *expected, anew=None if far else anew)
 
     @property
     def about(self) -> About:

@@ -60,7 +60,8 @@ def test_a_step_that_fails_is_named_and_the_other_arms_are_reported(datatrial, t
     rows = tmp_path / "mine.jsonl"
     rows.write_text('{"prompt": "Who?", "completion": "Me."}\n{"prompt": "What?"}\n')
     text = tiny.read_text().replace("seeds: [0, 1]", "seeds: [0]")
-    text = re.sub(r".*(careful\+pairs|group_safety).*\n", "", text).replace("contrasts:\n", "")
+    text, left_out = re.subn(r".*(careful\+pairs|group_safety|contrasts:).*\n", "", text)
+    assert left_out == 4
     text = text.replace("data:\n", "data:\n  mine: {source: {kind: json_file, path: mine.jsonl}}\n", 1)
     tiny.write_text(text.replace("arms:\n", "arms:\n  mine: [{sft: mine}]\n", 1))
     done = datatrial("run", tiny, "--jobs", 1, expect=1)

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -143,8 +144,15 @@ def test_what_is_expected_is_asked_anew_when_more_was_made(store, now):
     assert left.paces.now["sft"].took == 600
 
 
+def test_where_nothing_can_be_expected_anew_what_was_expected_stays(store, now):
+    steps = [step(str(n)) for n in range(3)]
+    left = TimeLeft(steps, store, 1, {s.digest: 600.0 for s in steps}, anew=dict)
+    did(left, now, steps[0], 600)
+    assert left.seconds() == pytest.approx(1200)
+
+
 def test_what_is_counted_before_the_main_thing_tells_no_pace(store, now):
-    stages = [step(name, "dpo", Resources(counts="training steps")) for name in ("one", "two")]
+    stages = [replace(step(name, "dpo"), counts="training steps") for name in ("one", "two")]
     left = TimeLeft(stages, store, 1, {stage.digest: 1000.0 for stage in stages})
     tell(left, stages[0], "started")
     for share in (0.0, 0.5, 1.0):  # what the reference says takes 20 of its seconds

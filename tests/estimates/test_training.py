@@ -8,7 +8,8 @@ import pytest
 from datatrial.estimates.data import DataSize
 from datatrial.estimates.devices import Device, device_of
 from datatrial.estimates.policies import Policy, published
-from datatrial.estimates.training import Trained, stage_estimate
+from datatrial.estimates.training import Trained, reference_estimate, stage_estimate
+from datatrial.reference_log_probs import ReferenceLogProbs
 from datatrial.training._at_once import at_once, bytes_per_token
 from datatrial.training._base import Stage
 
@@ -70,6 +71,14 @@ def test_dpo_adds_a_reference_and_a_second_answer() -> None:
     assert dpo.tokens
     assert sft.tokens
     assert 1 < dpo.tokens / sft.tokens < 2  # the prompt twice, each answer once
+
+
+def test_a_reference_reads_as_much_as_the_stage_that_it_is_for() -> None:
+    unknown, compared = DataSize(1000, "", 2000), DataSize(1000, "", 2000, form="comparisons")
+    stage = Stage.of_kind("dpo").model_validate({"max_length": 1024})
+    task = ReferenceLogProbs(prompt=stage.prompt, max_length=1024)
+    assert reference_estimate(task, LLAMA, unknown, gpu()) == reference_estimate(task, LLAMA, compared, gpu())
+    assert estimate("dpo", unknown) == estimate("dpo", compared)
 
 
 def test_a_head_without_a_kernel_moves_more_for_each_logit() -> None:

@@ -39,7 +39,8 @@ def shorten(log: Path) -> None:
     """Leave the middle out of a log that has grown too long, and say so in its place.
 
     It stays the same file: any number of processes may have it open to append to it, and be killed at any time, this
-    one too. (With a pipe in between, their last words would be lost, which are those that matter.)
+    one too. (With a pipe in between, their last words would be lost, which are those that matter.) What is lost is what
+    somebody prints in the moment between the last look and the cut, or all the while as fast as this copies.
     """
     with suppress(OSError), log.open("r+b", buffering=0) as file:
         if _size(file) <= MOST:
@@ -49,19 +50,18 @@ def shorten(log: Path) -> None:
         first = noted.start() if noted else max(beginning.rfind(b"\n", 0, FIRST), 0) or FIRST
         already = int(noted[1]) - len(noted[0]) if noted else 0
         room = len(_NOTE.format(0))
-        read = end = 0
+        read, end = 0, first + room
         for _ in range(_ROUNDS):
             if (size := _size(file)) == read:
                 break
-            if not first + room <= end <= MOST - LAST:  # to begin with; and where much came since
-                read, end = 0, first + room
-            start = max(read, size - LAST)
-            file.seek(start)
+            if anew := size - read > LAST or end > MOST - LAST:  # at first, and where much came since: its end stays
+                read, end = size - LAST, first + room
+            file.seek(read)
             last = file.read(LAST)
-            line = last.find(b"\n") + 1 if start > read else 0
+            line = last.find(b"\n") + 1 if anew else 0
             file.seek(end)
             end += file.write(last[line:])
-            read = start + len(last)
+            read += len(last)
         left_out = already + _size(file) - (end - room)
         file.seek(first)
         file.write(_NOTE.format(left_out).encode())

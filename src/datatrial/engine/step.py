@@ -38,6 +38,7 @@ class Step:
     externals: Mapping[str, External] = field(default_factory=dict)
     label: str = ""  # for people; never hashed, so two arms share what they have in common
     resources: Resources = field(default_factory=Resources)  # never hashed either
+    counts: str = ""  # what its progress counts for most of its time, where it counts other things before; nor this
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -58,20 +58,19 @@ def _rest(expected: float, silent: float) -> float:
 
 @dataclass
 class _Seldom:
-    """Around what takes time: it is due again after `SELDOM` times as long."""
+    """Times some work, and says when it may be done again: after `SELDOM` times as long as it took."""
 
+    began: float = 0.0
     ended: float = 0.0
-    took: float = 0.0
 
-    def due(self, now: float) -> bool:
-        return now - self.ended >= SELDOM * self.took
+    def due(self) -> bool:
+        return time.monotonic() - self.ended >= SELDOM * (self.ended - self.began)
 
     def __enter__(self) -> None:
         self.began = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         self.ended = time.monotonic()
-        self.took = self.ended - self.began
 
 
 class TimeLeft:
@@ -79,7 +78,8 @@ class TimeLeft:
 
     expected: seconds that a step should take, by digest, as far as that is known.
     absolute: whether they are seconds of the run's own device; if not, how fast that is must be seen first.
-    anew: what is expected by what was made since, such as data sets; asked seldom where it takes long.
+    anew: the same by what was made since, such as data sets; nothing where that cannot be said. Asked seldom where it
+        takes long.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class TimeLeft:
     ):
         self.slots, self.absolute, self.anew = slots, absolute, anew
         self.paces = Paces(steps, expected or {}, absolute)
-        self.took: list[tuple[Step, float, bool]] = []  # steps that are done, their seconds, whether in an earlier run
+        self.history: list[tuple[Step, float, bool]] = []  # what steps took, and whether in an earlier run
         self.steps = {step.digest: step for step in steps}  # each after its inputs
         self.to_do = {step.digest: step for step in steps if not store.has(step)}
         self.running: dict[str, _Running] = {}
@@ -113,7 +113,7 @@ class TimeLeft:
                     self._note(step, store.record(step)["seconds"], before=True)
 
     def _note(self, step: Step, seconds: float, before: bool = False) -> None:
-        self.took.append((step, seconds, before))
+        self.history.append((step, seconds, before))
         self.paces.took(step, seconds, before)
 
     def __call__(self, event: Event, step: Step) -> None:
@@ -121,7 +121,7 @@ class TimeLeft:
         if event.change in ("started", "retried") and digest in self.to_do:
             self.running[digest] = _Running(self.to_do[digest], now)
         elif event.change == "progress" and event.total and digest in self.running:
-            if step.resources.counts in ("", event.message):
+            if step.counts in ("", event.message):
                 self.running[digest].tell(event.done / event.total, now)
         elif event.change == "damaged":  # so it is to be done, after all
             self.to_do = {other: one for other, one in self.steps.items() if other in self.to_do or other == digest}
@@ -134,18 +134,18 @@ class TimeLeft:
 
     def seconds(self) -> float | None:
         """Seconds left; None while nothing can be said. It is asked often, and reckons seldom where there is much."""
-        now = time.monotonic()
-        if self.outdated and self.anew and self.expecting.due(now):
+        if self.outdated and self.anew and self.expecting.due():
             with self.expecting:
-                self._expect(self.anew())
-        if self.reckoning.due(now):
+                if told := self.anew():
+                    self._expect(told)
+        if self.reckoning.due():
             with self.reckoning:
-                self.last = self._reckon(now)
-        return None if self.last is None else max(self.last - (now - self.reckoning.ended), 0.0)
+                self.last = self._reckon(self.reckoning.began)
+        return None if self.last is None else max(self.last - (time.monotonic() - self.reckoning.began), 0.0)
 
     def _expect(self, expected: Mapping[str, float | None]) -> None:
         self.paces, self.outdated = Paces(list(self.steps.values()), expected, self.absolute), False
-        for step, seconds, before in self.took:
+        for step, seconds, before in self.history:
             self.paces.took(step, seconds, before)
 
     def _reckon(self, now: float) -> float | None:

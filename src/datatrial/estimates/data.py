@@ -55,6 +55,10 @@ class DataSize(Expected):
             return self.tokens
         return None if self.characters is None else self.characters / characters_per_token
 
+    def tokens_of_a_prompt(self, characters_per_token: float) -> float | None:
+        row = self.tokens_of_a_row(characters_per_token)
+        return None if row is None else row * self.prompt_share
+
 
 def data_size(step: Step, store: Store, audit: Step | None = None) -> DataSize:
     """The size of a data set: known once it was made, else what its source says less what its ops take away."""

@@ -186,11 +186,8 @@ class Estimates:
     def _from_scratch(self, task: FromScratch, step: Step) -> StepEstimate:
         policy = self.policy(step)
         corpus = [self.data(part) for part in step.inputs.values()]
-        characters: float | None = 0.0
-        for size in corpus:  # of comparisons the chosen answers are read
-            characters = (
-                None if size.total is None or characters is None else characters + size.chosen_share * size.total
-            )
+        totals = [None if size.total is None else size.chosen_share * size.total for size in corpus]
+        characters = None if None in totals else sum(filter(None, totals))
         found = from_scratch_estimate(task, policy, characters, self.device)
         return StepEstimate(
             "model",
@@ -250,13 +247,12 @@ class Estimates:
             return StepEstimate("scoring", items=size.items, notes=size.notes)
         if answered := work.asks == "prompts":
             data = step.inputs.get("data")
-            row = self.data(data).tokens_of_a_row(policy.characters_per_token) if data else None
-            prompt = None if row is None or data is None else row * self.data(data).prompt_share
+            prompt = self.data(data).tokens_of_a_prompt(policy.characters_per_token) if data else None
             found = answering_estimate(size, policy, self.device, work, prompt)
         else:
             found = scoring_estimate(size, policy, self.device)
-        by_lm_eval = found.requests or 0.0 if work.asks == "choices" else 0.0
-        around = by_lm_eval * self.device.request_seconds if self.device else 0.0
+        by_lm_eval = work.asks == "choices"
+        around = (found.requests or 0.0) * self.device.request_seconds if self.device and by_lm_eval else 0.0
         return StepEstimate(
             "scoring",
             bound="at most" if answered else "",

@@ -71,8 +71,7 @@ class _Sequences:
 
 def stage_estimate(stage: Stage, policy: Policy, data: DataSize, device: Device | None) -> Trained:
     """A stage on a data set of this size, as it goes through such a device: in parts, without padding."""
-    rows = None if data.rows is None else data.rows * stage.examples_of_a_row
-    data = replace(data, rows=rows, form=data.form or stage.forms[0])
+    data = replace(data, rows=None if data.rows is None else data.rows * stage.examples_of_a_row)
     train = None if data.rows is None else max(1.0, data.rows - stage.held_out_of(data.rows))
     found = _sequences(stage, policy, data)
     parameters = parameters_trained(stage, policy.shape) if policy.shape else None
@@ -132,6 +131,7 @@ def _longest(stage: Stage, policy: Policy) -> int:
 
 def _sequences(stage: Stage, policy: Policy, data: DataSize) -> _Sequences | None:
     """One example: a demonstration as one sequence, a comparison as two with the same prompt."""
+    data = replace(data, form=data.form or stage.forms[0])
     row = data.tokens_of_a_row(policy.characters_per_token)
     if row is None:
         return None
@@ -211,7 +211,7 @@ class _Run:
         return Rows(tokens / row, row, example.scored * examples)
 
     def work(self, example: _Sequences, rows: float, steps: float) -> Work:
-        """All optimizer steps: forward and back; and a forward pass of the reference over what is seen."""
+        """All optimizer steps: forward and back, with what the head moves besides where it has no kernel."""
         per_step = min(self.stage.batch_size, rows)
         batch = self._packed(example, per_step)
         again = self.at_once.checkpointing

@@ -16,6 +16,7 @@ from datatrial.records import Form, Runtime
 from datatrial.reference_log_probs import ReferenceLogProbs
 
 MOST_HELD_OUT = 1000  # examples: a loss on more of them is hardly surer, and on large data dearer than the training
+TRAINING_STEPS = "training steps"  # what a stage counts while it trains
 EVALUATIONS = 5  # of the held-out loss: at the start, then at equal distances up to the end
 MEASURED_AT_ONCE = 8  # held-out examples, on every device: the loss is a mean over such batches
 

@@ -25,7 +25,7 @@ from datatrial.policies import copy_tokenizer
 from datatrial.records import ModelRef, Progress, Runtime, read_json
 from datatrial.shapes import shape_of
 from datatrial.training._at_once import AtOnce, at_once
-from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE
+from datatrial.training._base import EVALUATIONS, MEASURED_AT_ONCE, TRAINING_STEPS
 from datatrial.training._checkpoints import Checkpoints
 from datatrial.training._dropout import drop_by_token
 from datatrial.training._parts import InParts
@@ -142,7 +142,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        self.progress(state.global_step, state.max_steps, "training steps")
+        self.progress(state.global_step, state.max_steps, TRAINING_STEPS)
         if state.global_step >= state.max_steps:
             control.should_log = True  # or the last steps would be on no curve
         return control
