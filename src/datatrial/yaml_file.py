@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,7 @@ class YamlFile:
         """The values as YAML."""
         stream, yaml = io.StringIO(), YAML(typ="safe", pure=True)
         yaml.Representer = _Representer
+        yaml.width = sys.maxsize  # a line that is broken amid several spaces is read with one of them less
         yaml.dump(self.values, stream)
         return stream.getvalue()
 
