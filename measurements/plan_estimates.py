@@ -89,7 +89,7 @@ def main(study: Path, overrides: list[str]) -> None:
                 table.add_row(*row(step.label, one, seconds, memory, tokens))
                 ratios[one.sort, "seconds"] += [one.seconds / seconds] if one.seconds else []
                 ratios[one.sort, "memory"] += [one.memory / memory] if one.memory else []
-    console = Console(width=160, highlight=False)
+    console = Console(width=160, highlight=False, markup=False)
     console.print(f"{study.name} {' '.join(overrides)}")
     console.print(f"{device.title}; load {psutil.getloadavg()[0]:.1f}\n")
     console.print(table)

@@ -66,8 +66,8 @@ class Trial:
             return _expected(self.plan, self.store, self.place).warm
 
         far = isinstance(self.store, RemoteStore)  # to look at what was made would fetch it
-        expected = self.times.warm, self.times.absolute
-        return TimeLeft(self.steps, self.store, self.slots, *expected, anew=None if far else anew)
+        asked = None if far else anew
+        return TimeLeft(self.steps, self.store, self.slots, self.times.warm, self.times.absolute, asked)
 
     @property
     def about(self) -> About:

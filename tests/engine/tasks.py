@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datatrial.errors import DataError, ModelError
+from datatrial.errors import DataError, DivergedError
 from datatrial.records import ModelRef, Runtime
 from datatrial.training.sft import Sft
 
@@ -255,5 +255,5 @@ class FailsElsewhere(Sft):
 
     def train(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         if os.environ["RANK"] == "1":
-            raise ModelError("the second process is out of order")
+            raise DivergedError("the second process is out of order")
         time.sleep(600)

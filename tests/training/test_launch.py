@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from datatrial import resources
-from datatrial.errors import ModelError
+from datatrial.errors import DivergedError, ModelError
 from datatrial.records import Launch, ModelRef, Runtime
 from datatrial.resources import Fsdp, Launching
 from datatrial.training import _launch, _parts
@@ -150,7 +150,7 @@ def test_what_would_train_otherwise_than_one_process_is_refused() -> None:
 
 
 def test_what_goes_wrong_in_a_process_is_said_and_ends_the_others(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the second process is out of order"):
+    with pytest.raises(DivergedError, match="the second process is out of order"):
         in_two(FailsElsewhere(), tmp_path / "a" / "two", tmp_path / "s")
 
 
