@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +14,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Clusters of tests have a token of their own: else Ray leaves one in the home directory, for all that come later.
 os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", uuid4().hex
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled here, and each process that imports peft would load it
 os.environ.pop("DATATRIAL_HUB_ROOT", None)  # what a developer's own mirror holds changes no test
+
+
+def pytest_collection_finish() -> None:
+    """Leave what libraries keep for good out of collections of garbage: every training has one, of all objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
