@@ -162,6 +162,13 @@ def test_a_column_of_another_type_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_column_of_a_type_without_end_is_named_in_a_short_line(tmp_path: Path) -> None:
+    pl.DataFrame(
+        {**{name: ["a"] for name in ("id", "system_prompt", "question")}, "response": [{"9" * 9999: 1}]}
+    ).write_parquet(tmp_path / FILES["gpt4"])
+    assert "the column 'response' should be text, not Struct; Open-Orca/OpenOrca has" in failure(tmp_path)
+
+
 def test_a_cut_and_a_corrupt_file_are_named_in_one_line(tmp_path: Path) -> None:
     path = write(tmp_path, many(3000))
     whole = path.read_bytes()

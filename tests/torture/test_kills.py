@@ -51,7 +51,7 @@ class Torture:
     def __init__(self, study: Path, folder: Path, dice: random.Random, kills: int, *overrides: str):
         self.study, self.folder, self.dice, self.kills, self.overrides = study, folder, dice, kills, overrides
         self.done: Counter[tuple[str, str]] = Counter()  # who was killed, and what it was at
-        self.amid = Counter[str]()  # kills in the middle of the training of a step
+        self.amid = 0  # kills in the middle of training
         self.rounds = self.starts = 0
 
     def reference(self) -> dict[str, str]:
@@ -65,14 +65,14 @@ class Torture:
         self.rounds += 1
         store, targets = self.folder / f"round-{self.rounds}", self._targets()
         seen: dict[str, tuple[int, int]] = {}
-        amid: Counter[str] = Counter()
+        trained: Counter[str] = Counter()  # kills of a step that had more checkpoints than at the last
         latest: dict[str, int] = {}  # checkpoints at the last kill
         run = self._start(store)
         while run.ended != 0:
             if run.ended is not None:  # by a kill, or because a step failed whose worker was killed twice
                 run = self._start(store)
             elif targets and self.done.total() < self.kills:
-                self._kill_at(run, targets.pop(0), amid, latest)
+                self._kill_at(run, targets.pop(0), trained, latest)
             else:
                 run.wait()
             now = finished(store)
@@ -85,10 +85,9 @@ class Torture:
         assert halves(store) <= {"contrasts", "report"}, "a half result was left"  # of a summary nobody asks for now
         collect_garbage(self.study, store, *self.overrides)
         assert not halves(store)
-        for key, kills in amid.items():
+        for key, kills in trained.items():
             times = resumed(store, key) // (2 if self.overrides else 1)  # each process of a stage says so
             assert times >= kills, f"{key} did not go on from its checkpoint"
-        self.amid += amid
 
     def _targets(self) -> list[str]:
         often = {"training": TRAININGS}
@@ -98,7 +97,7 @@ class Torture:
         self.starts += 1
         return Run(self.study, store, *self.overrides, jobs=1 + self.rounds % 2)
 
-    def _kill_at(self, run: Run, target: str, amid: Counter[str], latest: dict[str, int]) -> None:
+    def _kill_at(self, run: Run, target: str, trained: Counter[str], latest: dict[str, int]) -> None:
         at = self._awaited(run, target, latest)
         if at is None:
             return
@@ -122,9 +121,9 @@ class Torture:
         phase = at.phase if at else "between steps"
         self.done[who, phase] += 1
         # Between the look and the kill, a worker may have saved once more, or ended.
-        trained = at and at.phase == "training" and at.key not in finished(run.store)
-        if at and trained and at.checkpoint > latest.get(at.key, 0):
-            amid[at.key] += 1
+        if at and at.checkpoint > latest.get(at.key, 0) and at.key not in finished(run.store):
+            trained[at.key] += 1
+            self.amid += phase == "training"
         latest |= {key: run.checkpoint(key) for key in {*latest, *(now.key for now in ats)}}
 
     def _awaited(self, run: Run, target: str, latest: dict[str, int]) -> At | None:
@@ -183,9 +182,9 @@ def test_kills(
         figure(f"kills while at {what}", number)
     for what, number in sorted(Counter(who for who, _ in torture.done.elements()).items()):
         figure(f"kills of {what}", number)
-    figure("kills in the middle of training, each gone on from its checkpoint", torture.amid.total())
+    figure("kills in the middle of training, each gone on from its checkpoint", torture.amid)
     figure("studies brought to their end", torture.rounds)
     figure("starts of `datatrial run`", torture.starts)
     figure("results compared with those of an undisturbed run, all bit for bit the same", len(expected))
     figure("minutes", f"{(time.monotonic() - began) / 60:.1f}")
-    assert torture.amid.total() >= math.floor(AMID * torture.kills) - 1
+    assert torture.amid >= math.floor(AMID * torture.kills) - 1

@@ -37,7 +37,7 @@ def test_a_run_is_stopped_and_goes_on_on_another_disk_with_nothing_done_twice(da
     while not re.search(r"sft careful, seed 0 .*\d+/\d+ training steps", told := datatrial("status", tiny).stdout):
         assert run.poll() is None, run.communicate()
     assert "1 running" in told
-    assert "it finishes sft careful, seed 0" in datatrial("stop", tiny).stdout
+    assert re.search(r"it finishes sft careful, seed [01] ", datatrial("stop", tiny).stdout)  # another moment later
     output, errors = run.communicate(timeout=250)
     assert run.returncode == 130
     assert re.search(r"stopped: \d+ steps were done, \d+ are left", errors)

@@ -97,8 +97,23 @@ def test_what_was_killed_ends_bit_for_bit_as_what_was_not(
     assert (whole / "training.json").read_bytes() == (pieces / "training.json").read_bytes()
     steps = pl.read_parquet(pieces / "history.parquet").filter(metric="loss")["step"].to_list()
     assert steps == sorted(set(steps))
-    assert {p.name for p in scratch.iterdir()} <= {"log_probs", "mismatched_log_probs"}  # of the reference
     assert (pieces / "runs").is_dir()
+
+
+@pytest.mark.parametrize("kind", [Sft, Reward])
+def test_what_was_killed_when_it_had_trained_and_had_no_result_yet_is_not_trained_again(
+    wide_base: Path, tmp_path: Path, kind: type[Stage]
+) -> None:
+    inputs = {"policy": wide_base, "data": tiny.comparisons(tmp_path / "pairs")}
+    stage, scratch = kind.model_validate({**SETTINGS, "epochs": 2}), tmp_path / "scratch"
+    whole = run(stage, tmp_path / "a" / "whole", scratch, inputs)
+    seen: list[str] = []
+    again = run(stage, tmp_path / "a" / "again", scratch, inputs, lambda *told: seen.append(told[2]))
+    assert "training steps" not in seen
+    assert made(whole) == made(again)
+    for name in ("history.parquet", "training.json"):
+        assert (whole / name).read_bytes() == (again / name).read_bytes()
+    assert {path.name for path in (whole / "runs").iterdir()} <= {path.name for path in (again / "runs").iterdir()}
 
 
 def test_what_had_run_out_of_memory_goes_on_with_as_much_at_a_time(

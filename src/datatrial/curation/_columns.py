@@ -24,7 +24,9 @@ def column(table: "Table", name: str, setting: str) -> "pl.Expr":
         listed = "" if suggestion.startswith("known: ") else f" (columns: {', '.join(schema)})"
         raise DataError(f"{setting}: there is no column {name!r} in these {table.card.form}; {suggestion}{listed}")
     if schema[name].is_nested():
-        raise DataError(f"{setting}: the column {name!r} holds {schema[name]}; name one that holds single values")
+        raise DataError(
+            f"{setting}: the column {name!r} holds a {schema[name].base_type()}; name one that holds single values"
+        )
     return pl.col(name).fill_nan(None) if schema[name].is_float() else pl.col(name)
 
 

@@ -119,7 +119,7 @@ def _is_in(table: Table, name: str, values: "Sequence[Value]") -> pl.Expr:
         kinds = (int, float)
     for value in values:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise DataError(f"where.{name}: the column holds {dtype}, which is never {_shown(value)}")
+            raise DataError(f"where.{name}: the column holds {dtype.base_type()}, which is never {_shown(value)}")
     return pl.any_horizontal(pl.col(name) == value for value in values)
 
 

@@ -66,7 +66,7 @@ def surveyed(path: Path, answered_by: str, drops: Drops, changed: str) -> OrcaFi
     for batch in batches(path, ["id", *TURNS]):
         for name, dtype in batch.schema.items():
             if dtype not in (pl.String, pl.Null):
-                raise DataError(f"{path}: the column {name!r} should be text, not {dtype}; {changed}")
+                raise DataError(f"{path}: the column {name!r} should be text, not {dtype.base_type()}; {changed}")
         empty = batch.select(_is_empty(name) for name in _REASONS)
         usable.append(~(empty["question"] | empty["response"]))
         for number in (~usable[-1]).arg_true():

@@ -188,7 +188,7 @@ def run(trainer: InParts, stage: "Stage", ref: ModelRef, runtime: Runtime) -> No
 def write_result(trainer: InParts, ref: ModelRef, data: "Examples", out: Path) -> None:
     """Write the adapter and where its base lies, or all weights; the curves, and what was trained on.
 
-    What TRL left behind is removed. Of several processes the first one does all that.
+    Checkpoints stay until the store has the result. Of several processes the first one does all that.
     """
     whole = whole_weights(trainer)
     if not trainer.is_world_process_zero():
@@ -204,9 +204,10 @@ def write_result(trainer: InParts, ref: ModelRef, data: "Examples", out: Path) -
     curves.write_parquet(out / "history.parquet")
     (out / "training.json").write_text(json.dumps(_summary(trainer, data, curves), indent=2))
     left = Path(trainer.args.output_dir)
-    if (runs := left.with_name(RUNS)).exists() and runs.parent != out:
-        shutil.move(runs, out / RUNS)
-    shutil.rmtree(left, ignore_errors=True)
+    if left.parent == out:  # no scratch, which the store removes
+        shutil.rmtree(left, ignore_errors=True)
+    elif (runs := left.with_name(RUNS)).exists():
+        shutil.copytree(runs, out / RUNS)
 
 
 def curves_of(state: TrainerState, passes: float) -> pl.DataFrame:
