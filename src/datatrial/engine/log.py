@@ -10,7 +10,7 @@ from pathlib import Path
 
 MOST = 8 * 2**20  # bytes; a log that grows beyond them loses its middle
 FIRST, LAST = 2**20, 3 * 2**20  # bytes of the beginning and of the end that stay
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.05
 _ROUNDS = 100  # of copying the end: what comes meanwhile is copied in the next; some print as fast as this copies
 _NOTE = "\n... {:15} bytes were left out here: logs are kept short ...\n"
 _NOTED = re.compile(re.escape(_NOTE).replace(r"\{:15\}", r" *(\d{1,15})").encode())
