@@ -48,6 +48,18 @@ def test_a_failed_step_leaves_no_result_and_its_leftovers_do_no_harm(store, tmp_
     assert sorted(p.name for p in result.iterdir()) == ["half", "record.json"]
 
 
+def test_what_a_step_could_go_on_from_goes_when_it_was_killed_right_after_its_result(store):
+    done, begun = Step(Write("a")), Step(GoOn())
+    store.build(store.work(done), Runtime())
+    left = store.root / "scratch" / done.name
+    left.mkdir()
+    (left / "checkpoint").write_text("large")
+    with pytest.raises(ValueError, match="the first attempt"):
+        store.build(store.work(begun), Runtime())
+    Store(store.root).open()
+    assert [path.name for path in (store.root / "scratch").iterdir()] == [begun.name]
+
+
 def test_each_step_has_a_scratch_folder_of_its_own_which_is_forgotten_with_it(store):
     step, other = Step(GoOn()), Step(GoOn(kind="go-on-otherwise"))
     for one in (step, other):

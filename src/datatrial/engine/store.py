@@ -86,6 +86,14 @@ class Store:
                 f"every user of this machine can write to the store {self.root}, and so choose what later steps load: "
                 f"`chmod o-w {self.root}`, or name a folder of your own with --store"
             )
+        self._clear_scratch()
+
+    def _clear_scratch(self) -> None:
+        """Remove what nobody goes on from any more: of steps that were killed right after they had their result."""
+        for scratch in self.root.glob("scratch/*"):
+            kind, _, digest = scratch.name.rpartition("-")
+            if (self.root / kind / digest / "record.json").exists():
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def _make(self) -> None:
         not_for_everybody()
@@ -256,7 +264,7 @@ class Store:
             wanted = work.resources
             runtime = replace(runtime, launch=wanted.launch, checkpoint_every=wanted.checkpoint_every)
             self._build_alone(work, self.root / work.key, replace(runtime, scratch=scratch))
-        shutil.rmtree(scratch, ignore_errors=True)  # also one that was killed between its result and this
+        shutil.rmtree(scratch, ignore_errors=True)  # also of a worker that was killed between its result and this
 
     @contextmanager
     def _locked(self, place: str, progress: Progress) -> Iterator[None]:
