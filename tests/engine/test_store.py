@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -58,6 +59,22 @@ def test_what_a_step_could_go_on_from_goes_when_it_was_killed_right_after_its_re
         store.build(store.work(begun), Runtime())
     Store(store.root).open()
     assert [path.name for path in (store.root / "scratch").iterdir()] == [begun.name]
+
+
+def test_whether_a_step_was_interrupted_can_be_asked_while_its_run_ends(store, monkeypatch):
+    step, listed = Step(GoOn()), os.scandir
+    checkpoint = store.root / "scratch" / step.name / "trl" / "checkpoint-5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "sums.json").write_text("{}")
+    assert store.is_interrupted(step)
+
+    def vanishing(path):
+        if Path(path) == checkpoint.parent:
+            checkpoint.parent.rename(store.root / "away")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert not store.is_interrupted(step)
 
 
 def test_each_step_has_a_scratch_folder_of_its_own_which_is_forgotten_with_it(store):

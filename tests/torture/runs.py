@@ -92,8 +92,11 @@ class Run:
 
     def checkpoint(self, key: str) -> int:
         """The optimizer step of the latest whole checkpoint of a step; 0 if it has none."""
-        whole = (self.store / "scratch" / key.replace("/", "-") / "trl").glob("checkpoint-*/sums.json")
-        return max((int(path.parent.name.rpartition("-")[2]) for path in whole), default=0)
+        found = [0]
+        with suppress(FileNotFoundError):  # it ends in this moment
+            whole = (self.store / "scratch" / key.replace("/", "-") / "trl").glob("checkpoint-*/sums.json")
+            found += [int(path.parent.name.rpartition("-")[2]) for path in whole]
+        return max(found)
 
     def wait(self, seconds: float = 600) -> int:
         return self.process.wait(seconds)

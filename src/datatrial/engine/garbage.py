@@ -1,5 +1,6 @@
 """What a store holds that no kept study needs, and its removal."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence, Set
@@ -180,8 +181,8 @@ class Garbage:
     def _size(self, path: Path) -> int:
         """Bytes of a file, or of all files in a folder."""
         if path not in self.sizes:
-            files = path.rglob("*") if path.is_dir() else [path]
-            self.sizes[path] = sum(file.lstat().st_size for file in files if not file.is_dir())
+            walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+            self.sizes[path] = sum(_bytes_of(file) for file in walked or [path] if not file.is_dir())
         return self.sizes[path]
 
     def _forget(self, gone: Set[str]) -> None:
@@ -189,6 +190,12 @@ class Garbage:
         for study in noted_studies(self.board):
             if study.keys & gone:
                 self.board.remove(study.place)
+
+
+def _bytes_of(file: Path) -> int:
+    with suppress(FileNotFoundError):  # a run removes it in this moment
+        return file.lstat().st_size
+    return 0
 
 
 def _key(name: str) -> str:

@@ -231,7 +231,8 @@ class Store:
 
     def is_interrupted(self, step: Step) -> bool:
         """Whether the step was begun, and has something to go on from."""
-        return not self.has(step) and any(path.is_file() for path in self._scratch(step).rglob("*"))
+        walked = os.walk(self._scratch(step))  # no error where a run removes what it walks through
+        return not self.has(step) and any(files for _, _, files in walked)
 
     def is_running(self, step: Step) -> bool:
         """Whether some process is building the step now."""
