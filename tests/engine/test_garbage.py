@@ -230,3 +230,22 @@ def test_a_store_at_a_url_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("DATATRIAL_CACHE", str(tmp_path))
     with pytest.raises(StoreError, match="nothing can be locked at a URL"):
         Garbage(RemoteStore(f"memory://{uuid4().hex}"), set(), others=False)
+
+
+def test_what_goes_while_the_store_is_looked_through_counts_nothing(store, monkeypatch):
+    made(store, A, B)
+    size, asked = store.log(A).stat().st_size, Path.lstat
+
+    def going(path):
+        if path == store.log(B):
+            path.unlink(missing_ok=True)
+        return asked(path)
+
+    monkeypatch.setattr(Path, "lstat", going)
+    found = Garbage(store, {C.key}, others=False).survey()
+    assert {
+        item.path: item.size for item in found.free if item.sort == "logs and locks" and item.path.suffix == ".log"
+    } == {
+        store.log(A): size,
+        store.log(B): 0,
+    }

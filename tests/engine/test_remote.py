@@ -19,7 +19,7 @@ from datatrial.engine.store import Store
 from datatrial.errors import StoreError
 from datatrial.explain import nearest
 from datatrial.records import ModelRef, Runtime
-from tests.engine.tasks import Fail, Refer, Write
+from tests.engine.tasks import Fail, GoOn, Refer, Write
 
 
 @pytest.fixture
@@ -51,6 +51,21 @@ def remote_files(url: str) -> dict[str, bytes]:
     files = {path.removeprefix(base + "/"): system.cat_file(path) for path in system.find(base)}
     assert files.pop("store.json", b'{"format": 1}') == b'{"format": 1}'
     return files
+
+
+def test_what_a_step_could_go_on_from_goes_where_another_machine_has_done_it(machine, url):
+    one, step = machine("one", url), Step(GoOn())
+    with pytest.raises(ValueError, match="the first attempt"):
+        made(one, step)
+    assert list(one.root.glob("scratch/*"))
+    two = machine("two", url)
+    attempts = two.root / "scratch" / step.name
+    attempts.mkdir(parents=True)
+    for number in (1, 2):  # the third one succeeds
+        (attempts / f"attempt {number}").touch()
+    made(two, step)
+    made(one, step)
+    assert not list(one.root.glob("scratch/*"))
 
 
 def test_a_place_with_a_scheme_is_a_url(tmp_path):

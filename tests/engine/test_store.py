@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from datatrial.engine.step import Step, differences
 from datatrial.engine.store import Store
@@ -55,6 +56,9 @@ def test_what_a_step_could_go_on_from_goes_when_it_was_killed_right_after_its_re
     left = store.root / "scratch" / done.name
     left.mkdir()
     (left / "checkpoint").write_text("large")
+    with FileLock(store.root / store.lock_of(done.key)):  # by who is at the step on this machine
+        Store(store.root).open()
+    assert left.exists()
     with pytest.raises(ValueError, match="the first attempt"):
         store.build(store.work(begun), Runtime())
     Store(store.root).open()

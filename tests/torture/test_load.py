@@ -170,7 +170,7 @@ def test_the_log_of_a_step_that_prints_gigabytes_stays_short_all_the_while(figur
     printed = int(text.partition(" bytes were left out")[0].split()[-1])
     assert outcome.done
     assert printed > 2**30
-    assert max(sizes) < 512 * 2**20  # what comes between two looks
+    assert max(sizes) < printed / 20  # what came in a second
     assert len(text) <= 8 * 2**20
     assert text.startswith("the first words")
     assert text.rstrip().endswith("the last words")

@@ -42,9 +42,13 @@ def shorten(log: Path) -> None:
     one too. (With a pipe in between, their last words would be lost, which are those that matter.) What is lost is what
     somebody prints in the moment between the last look and the cut, or all the while as fast as this copies.
     """
-    with suppress(OSError), log.open("r+b", buffering=0) as file:
-        if _size(file) <= MOST:
-            return
+    with suppress(OSError):
+        if log.stat().st_size > MOST:
+            _shorten(log)
+
+
+def _shorten(log: Path) -> None:
+    with log.open("r+b", buffering=0) as file:
         beginning = file.read(FIRST + len(_NOTE.format(0)))
         noted = _NOTED.search(beginning)
         first = noted.start() if noted else max(beginning.rfind(b"\n", 0, FIRST), 0) or FIRST

@@ -232,6 +232,7 @@ class RemoteStore(Store):
         """Run the step here, then put its result into the store, unless another machine has done so."""
         unsent, folder = self.root / UNSENT / work.name, self.root / work.key
         if self._is_stored(work.key):
+            shutil.rmtree(self._scratch(work), ignore_errors=True)  # another machine was faster
             return
         if not unsent.exists() or self.integrity.damage(work.key, folder):
             shutil.rmtree(folder, ignore_errors=True)  # of a result that the store has no more, or cannot have

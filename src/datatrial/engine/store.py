@@ -92,8 +92,10 @@ class Store:
         """Remove what nobody goes on from any more: of steps that were killed right after they had their result."""
         for scratch in self.root.glob("scratch/*"):
             kind, _, digest = scratch.name.rpartition("-")
-            if (self.root / kind / digest / "record.json").exists():
-                shutil.rmtree(scratch, ignore_errors=True)
+            lock = FileLock(self.root / self.lock_of(f"{kind}/{digest}"), timeout=0)  # held by who is at the step
+            with suppress(Timeout, OSError), lock:
+                if (self.root / kind / digest / "record.json").exists():
+                    shutil.rmtree(scratch, ignore_errors=True)
 
     def _make(self) -> None:
         not_for_everybody()
