@@ -118,7 +118,7 @@ def test_sharded_training_is_that_of_one_process_and_goes_on_where_it_was(base: 
             launcher.kill()
 
     where, sharded = (tmp_path / "a" / "two", tmp_path / "s"), Launch(2, fsdp={"reshard_after_forward": False})
-    with pytest.raises(ModelError, match="a training process died"):
+    with pytest.raises(ModelError, match=r"a training process died|if another process was killed"):
         in_two(stage, *where, until_the_third, sharded, **inputs)
     assert len(processes) == 2
     assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
