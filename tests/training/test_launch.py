@@ -24,7 +24,7 @@ from datatrial.training._sharded import refuse_lone_head, sharding
 from datatrial.training.sft import Sft
 from tests import tiny
 from tests.engine.tasks import FailsElsewhere
-from tests.training.every_step import SavedEveryStep
+from tests.training.every_step import HOLD, SavedEveryStep
 
 SETTINGS: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 4, "max_length": 64, "held_out": 0.25, "epochs": 2}
 SETTINGS["lora"] = {"dropout": 0.1}
@@ -117,14 +117,17 @@ def test_sharded_training_is_that_of_one_process_and_goes_on_where_it_was(base: 
             processes.extend(launcher.children())
             launcher.kill()
 
-    where, sharded = (tmp_path / "a" / "two", tmp_path / "s"), Launch(2, fsdp={"reshard_after_forward": False})
+    scratch, sharded = tmp_path / "s", Launch(2, fsdp={"reshard_after_forward": False})
+    scratch.mkdir()
+    (scratch / HOLD).touch()
     with pytest.raises(ModelError, match=r"a training process died|if another process was killed"):
-        in_two(stage, *where, until_the_third, sharded, **inputs)
+        in_two(stage, tmp_path / "a" / "killed", scratch, until_the_third, sharded, **inputs)
+    (scratch / HOLD).unlink()
     assert len(processes) == 2
     assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-    assert latest(where[1] / "trl") is None  # for processes that have the whole model
-    assert latest(where[1] / "trl", "fsdp") is not None
-    two = in_two(stage, *where, lambda done, *_: steps.append(done), sharded, **inputs)
+    assert latest(scratch / "trl") is None  # for processes that have the whole model
+    assert latest(scratch / "trl", "fsdp") is not None
+    two = in_two(stage, tmp_path / "a" / "two", scratch, lambda done, *_: steps.append(done), sharded, **inputs)
     assert min(steps) >= 2
     assert_trained_alike(one, two, stage.learning_rate)
     assert {path.name for path in two.iterdir()} == tiny.TRAINED
