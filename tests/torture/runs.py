@@ -188,7 +188,7 @@ def timeless(page: str) -> str:
     return re.sub(rf"(?:(?:{took}|\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)\s*)+", "·", page)
 
 
-def resumed(store: Path, key: str) -> int:
-    """How often the attempts at a step went on from a checkpoint."""
-    log = store / "logs" / f"{key.replace('/', '-')}.log"
-    return len(re.findall(r"^going on from checkpoint-\d+$", log.read_text(errors="replace"), re.MULTILINE))
+def resumed(store: Path, key: str) -> set[int]:
+    """The optimizer steps of the checkpoints from which attempts at a step went on."""
+    log = (store / "logs" / f"{key.replace('/', '-')}.log").read_text(errors="replace")
+    return {int(step) for step in re.findall(r"^going on from checkpoint-(\d+)$", log, re.MULTILINE)}

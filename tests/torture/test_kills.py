@@ -65,14 +65,14 @@ class Torture:
         self.rounds += 1
         store, targets = self.folder / f"round-{self.rounds}", self._targets()
         seen: dict[str, tuple[int, int]] = {}
-        trained: Counter[str] = Counter()  # kills of a step that had more checkpoints than at the last
-        latest: dict[str, int] = {}  # checkpoints at the last kill
+        latest: dict[str, int] = {}  # of each step that was killed, the latest checkpoint then
+        since: list[tuple[str, range]] = []  # of each kill of a step that had a new one: which it could have
         run = self._start(store)
         while run.ended != 0:
             if run.ended is not None:  # by a kill, or because a step failed whose worker was killed twice
                 run = self._start(store)
             elif targets and self.done.total() < self.kills:
-                self._kill_at(run, targets.pop(0), trained, latest)
+                since += self._kill_at(run, targets.pop(0), latest)
             else:
                 run.wait()
             now = finished(store)
@@ -85,9 +85,8 @@ class Torture:
         assert halves(store) <= {"contrasts", "report"}, "a half result was left"  # of a summary nobody asks for now
         collect_garbage(self.study, store, *self.overrides)
         assert not halves(store)
-        for key, kills in trained.items():
-            times = resumed(store, key) // (2 if self.overrides else 1)  # each process of a stage says so
-            assert times >= kills, f"{key} did not go on from its checkpoint"
+        for key, checkpoints in since:
+            assert resumed(store, key) & {*checkpoints}, f"{key} did not go on from its checkpoint {checkpoints}"
 
     def _targets(self) -> list[str]:
         often = {"training": TRAININGS}
@@ -97,10 +96,14 @@ class Torture:
         self.starts += 1
         return Run(self.study, store, *self.overrides, jobs=1 + self.rounds % 2)
 
-    def _kill_at(self, run: Run, target: str, trained: Counter[str], latest: dict[str, int]) -> None:
+    def _kill_at(self, run: Run, target: str, latest: dict[str, int]) -> list[tuple[str, range]]:
+        """Kill the run or a worker; of the step that was killed, if it had a checkpoint since its last kill, say which.
+
+        Between the look and the kill it may have saved once more.
+        """
         at = self._awaited(run, target, latest)
         if at is None:
-            return
+            return []
         time.sleep(self.dice.uniform(0, ROUND[target]))
         ats = run.at()
         at = next((now for now in ats if now.worker == at.worker), None)
@@ -110,7 +113,7 @@ class Torture:
             victims = training(at.worker) if at and self.overrides else []
             victim = self.dice.choice(victims) if victims else at.worker if at else None
             if victim is None:
-                return
+                return []
             killed(victim)
             if at and victims:  # the others notice it in a while, and may save once more
                 who = "child of a worker"
@@ -120,11 +123,12 @@ class Torture:
             assert gone(family), "a worker, or a process of its, outlived the run"
         phase = at.phase if at else "between steps"
         self.done[who, phase] += 1
-        # Between the look and the kill, a worker may have saved once more, or ended.
-        if at and at.checkpoint > latest.get(at.key, 0) and at.key not in finished(run.store):
-            trained[at.key] += 1
-            self.amid += phase == "training"
+        before = dict(latest)
         latest |= {key: run.checkpoint(key) for key in {*latest, *(now.key for now in ats)}}
+        if at is None or at.checkpoint <= before.get(at.key, 0) or at.key in finished(run.store):
+            return []
+        self.amid += phase == "training"
+        return [(at.key, range(at.checkpoint, latest[at.key] + 1))]
 
     def _awaited(self, run: Run, target: str, latest: dict[str, int]) -> At | None:
         """A worker that has come to a phase; None if the run ended before."""
