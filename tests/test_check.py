@@ -1,6 +1,7 @@
 """What `datatrial check` says of bad studies: everything at once, each with place, value and suggestion."""
 
 import json
+import pickle
 
 import pytest
 
@@ -435,3 +436,10 @@ def test_the_settings_of_a_lora_can_follow_no_lora(write):
     text = GOOD.replace("seeds: [0, 1]", "lora: false").replace("beta: 0.1}", "lora: {r: 4}}")
     study = Study.load(write(text))
     assert [study.stage(entry, 0).lora and study.stage(entry, 0).lora.r for entry in study.arms["both"]] == [False, 4]
+
+
+def test_problems_are_the_same_in_another_process(write):
+    with pytest.raises(StudyError) as caught:
+        Study.load(write(GOOD.replace("sft: lima", "sft: lma")))
+    there = pickle.loads(pickle.dumps(caught.value))
+    assert (str(there), there.problems) == (str(caught.value), caught.value.problems)

@@ -1,6 +1,7 @@
 """What goes wrong in a study, said so that its reader can mend it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from datatrial.redaction import redacted
 
@@ -56,6 +57,9 @@ class StudyError(DatatrialError):
     def __init__(self, problems: list[Problem]):
         super().__init__("\n".join(str(p) for p in problems))
         self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StudyError, (self.problems,)  # from another process, too
 
 
 def first_line(error: Exception) -> str:

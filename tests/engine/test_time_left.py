@@ -97,6 +97,14 @@ def test_the_start_of_a_worker_is_not_taken_for_the_pace_of_all_that_follows(sto
     assert left.seconds() == pytest.approx(4 * 600, rel=0.2)
 
 
+def test_a_device_that_is_quicker_than_it_should_be_shows_soon(store, now):
+    """No start of a worker makes steps quicker."""
+    steps = [step(str(n)) for n in range(4)]
+    left = TimeLeft(steps, store, 1, {s.digest: 60.0 for s in steps})
+    did(left, now, steps[0], 30)
+    assert left.seconds() == pytest.approx(3 * 30, rel=0.1)
+
+
 def test_a_running_step_tells_its_own_pace_and_that_of_its_kind(store, now):
     steps = [step(str(n)) for n in range(2)]
     left = TimeLeft(steps, store, 1, {s.digest: 1000.0 for s in steps})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datatrial.engine.step import Step
 
 EVIDENCE = 60.0  # expected seconds of work, from which on what it really took counts more than what was believed before
-ONE_KIND = 2.0  # times of that, as which one kind counts at most for the pace of the others
+QUICKER = 0.25  # times of that, where it took less than was believed: that is no start of a worker
+ONE_KIND = 2.0  # times of EVIDENCE, as which one kind counts at most for the pace of the others
 COUNTED = 4.0  # times that work counts which a running step has counted: there is no start of a worker in it
 
 
@@ -31,6 +32,8 @@ class Seen:
         """
         if believed is None:
             return self.took / self.expected if self.expected else None
+        if self.took < believed * self.expected:
+            evidence *= QUICKER
         return (self.took + evidence * believed) / (self.expected + evidence)
 
 
@@ -38,8 +41,8 @@ class Paces:
     """The pace of each kind of steps, from those that ended, in this run and earlier ones.
 
     Short steps are mostly a worker's start, so that a kind is taken for as fast as all others until about a minute of
-    it was seen. Steps that run a model are apart from those that do not: one may know how long the latter take, but
-    not how fast the device is.
+    it was seen, or less where it is quicker than that. Steps that run a model are apart from those that do not: one may
+    know how long the latter take, but not how fast the device is.
 
     expected: seconds that a step should take, by digest, as far as that is known.
     absolute: whether they are seconds of the run's own device, and not just right beside each other's.
