@@ -59,7 +59,7 @@ class StudyError(DatatrialError):
         self.problems = problems
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StudyError, (self.problems,)  # from another process, too
+        return type(self), (self.problems,)  # from another process, too
 
 
 def first_line(error: Exception) -> str:

@@ -139,11 +139,17 @@ def killed(process: psutil.Process) -> None:
 def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
     """Whether all of them end by themselves."""
     until = time.monotonic() + seconds
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
+    while any(map(_lives, processes)):
         if time.monotonic() > until:
             return False
         time.sleep(0.05)
     return True
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it ends in this moment
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def collect_garbage(study: Path, store: Path, *overrides: str) -> None:
@@ -191,4 +197,5 @@ def timeless(page: str) -> str:
 def resumed(store: Path, key: str) -> set[int]:
     """The optimizer steps of the checkpoints from which attempts at a step went on."""
     log = (store / "logs" / f"{key.replace('/', '-')}.log").read_text(errors="replace")
-    return {int(step) for step in re.findall(r"^going on from checkpoint-(\d+)$", log, re.MULTILINE)}
+    # Of two processes that write at once, lines may be run together.
+    return {int(step) for step in re.findall(r"going on from checkpoint-(\d+)", log)}

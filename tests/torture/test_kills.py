@@ -65,7 +65,7 @@ class Torture:
         self.rounds += 1
         store, targets = self.folder / f"round-{self.rounds}", self._targets()
         seen: dict[str, tuple[int, int]] = {}
-        latest: dict[str, int] = {}  # of each step that was killed, the latest checkpoint then
+        latest: dict[str, int] = {}  # checkpoints at the last kill
         since: list[tuple[str, range]] = []  # of each kill of a step that had a new one: which it could have
         run = self._start(store)
         while run.ended != 0:
@@ -97,7 +97,7 @@ class Torture:
         return Run(self.study, store, *self.overrides, jobs=1 + self.rounds % 2)
 
     def _kill_at(self, run: Run, target: str, latest: dict[str, int]) -> list[tuple[str, range]]:
-        """Kill the run or a worker; of the step that was killed, if it had a checkpoint since its last kill, say which.
+        """Kill the run or a worker; of each step that was killed with a new checkpoint, say which it was.
 
         Between the look and the kill it may have saved once more.
         """
@@ -115,6 +115,7 @@ class Torture:
             if victim is None:
                 return []
             killed(victim)
+            assert gone([victim])
             if at and victims:  # the others notice it in a while, and may save once more
                 who = "child of a worker"
                 waited(lambda: all(now.key != at.key for now in run.at()))
@@ -123,12 +124,12 @@ class Torture:
             assert gone(family), "a worker, or a process of its, outlived the run"
         phase = at.phase if at else "between steps"
         self.done[who, phase] += 1
-        before = dict(latest)
+        hit = ats if who in ("run", "all") else [one for one in ats if one == at]
+        done, before = finished(run.store), dict(latest)
         latest |= {key: run.checkpoint(key) for key in {*latest, *(now.key for now in ats)}}
-        if at is None or at.checkpoint <= before.get(at.key, 0) or at.key in finished(run.store):
-            return []
-        self.amid += phase == "training"
-        return [(at.key, range(at.checkpoint, latest[at.key] + 1))]
+        new = [one for one in hit if one.checkpoint > before.get(one.key, 0) and one.key not in done]
+        self.amid += phase == "training" and at in new
+        return [(one.key, range(one.checkpoint, latest[one.key] + 1)) for one in new]
 
     def _awaited(self, run: Run, target: str, latest: dict[str, int]) -> At | None:
         """A worker that has come to a phase; None if the run ended before."""

@@ -28,7 +28,7 @@ class Seen:
     def pace(self, believed: float | None, evidence: float) -> float | None:
         """Real seconds for an expected one, where so many were `believed` before; None while nothing is known.
 
-        evidence: expected seconds, as which that belief counts.
+        evidence: expected seconds, as which that belief counts; `QUICKER` times that, where what was seen took less.
         """
         if believed is None:
             return self.took / self.expected if self.expected else None
