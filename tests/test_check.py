@@ -443,3 +443,10 @@ def test_problems_are_the_same_in_another_process(write):
         Study.load(write(GOOD.replace("sft: lima", "sft: lma")))
     there = pickle.loads(pickle.dumps(caught.value))
     assert (str(there), there.problems) == (str(caught.value), caught.value.problems)
+
+
+def test_a_problem_is_one_line_whatever_stands_in_a_path(write):
+    with pytest.raises(StudyError) as caught:
+        Study.load(write(GOOD.replace("{kind: from_scratch, corpus: [lima]}", r'{kind: hub, path: "./a\nb"}')))
+    [told] = str(caught.value).splitlines()
+    assert r"/a\nb; give a model's folder" in told

@@ -48,7 +48,8 @@ class Problem:
     def __str__(self) -> str:
         where = [f"line {self.line}"] if self.line else []
         where += [self.place] if self.place else []
-        return redacted(": ".join([*where, self.message]) + (f"; {self.suggestion}" if self.suggestion else ""))
+        said = ": ".join([*where, self.message]) + (f"; {self.suggestion}" if self.suggestion else "")
+        return redacted(said.replace("\n", "\\n"))  # one line, whatever stands in a study's paths
 
 
 class StudyError(DatatrialError):
