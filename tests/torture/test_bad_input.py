@@ -171,9 +171,14 @@ def test_a_study_of_10_gib_or_without_an_end_ends_with_2(tmp_path: Path) -> None
         assert peak < GIB
 
 
+def drawn(examples: int, share: float) -> settings:
+    """The whole draws others each time; a part of it, as CI has, the same."""
+    return settings(ordinary, derandomize=share < 1, max_examples=max(1, int(examples * share)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_rows_make_a_table_or_an_error_that_names_the_row(kind: str, share: float) -> None:
-    @settings(ordinary, derandomize=False, max_examples=max(1, int(100 * share)))
+    @drawn(100, share)
     @given(rows_like(KINDS[kind][1]))
     def holds(rows: list[Any]) -> None:
         holds_of_rows(kind, rows)
@@ -182,7 +187,7 @@ def test_any_rows_make_a_table_or_an_error_that_names_the_row(kind: str, share: 
 
 
 def test_any_settings_of_a_micro_world_are_refused_or_make_rows(share: float) -> None:
-    many = settings(ordinary, derandomize=False, max_examples=max(1, int(1000 * share)))
+    many = drawn(1000, share)
     many(given(MICRO_WORLD)(holds_of_micro_world))()
 
 
@@ -190,7 +195,7 @@ def test_any_settings_of_a_micro_world_are_refused_or_make_rows(share: float) ->
 def test_whatever_stands_in_a_study_it_is_planned_or_every_problem_is_told(
     name: str, share: float, tmp_path: Path
 ) -> None:
-    @settings(ordinary, derandomize=False, max_examples=max(1, int(100 * share)))
+    @drawn(100, share)
     @given(studies(name))
     def holds(values: dict[str, Any]) -> None:
         holds_of_study(values, tmp_path)
@@ -200,5 +205,5 @@ def test_whatever_stands_in_a_study_it_is_planned_or_every_problem_is_told(
 
 @pytest.mark.parametrize("name", sorted(file.name for file in STUDIES.glob("*.yaml")))
 def test_a_study_that_loads_is_the_same_when_it_is_written_and_read_again(name: str, share: float) -> None:
-    many = settings(ordinary, derandomize=False, max_examples=max(1, int(50 * share)))
+    many = drawn(50, share)
     many(given(studies(name))(holds_of_written))()
